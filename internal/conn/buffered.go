@@ -35,3 +35,6 @@ func (b *buffered) Read(p []byte) (int, error) {
 }
 
 func (b *buffered) CloseWrite() error { return CloseWrite(b.Conn) }
+
+// NetConn returns the connection beneath, as tls.Conn.NetConn does.
+func (b *buffered) NetConn() net.Conn { return b.Conn }

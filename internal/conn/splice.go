@@ -1,0 +1,149 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// bufferSize holds two full TLS records (RFC 8446, section 5.1).
+const bufferSize = 32 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+
+// ErrLinger ends a half-closed connection of which the other direction moved
+// no byte for Linger.
+var ErrLinger = errors.New("half-closed and idle for too long")
+
+// Splice copies between local and remote until both directions have ended, and
+// closes both connections before it returns.
+//
+// End of stream on one side becomes a half-close on the other; the opposite
+// direction goes on for as long as bytes flow (see Linger). Any other error on
+// one side aborts the other, so that a broken stream never looks complete.
+// Ending ctx closes both at once.
+//
+// The error is nil when both directions ended in order, the context's cause
+// when ctx ended, and otherwise says which side failed.
+func Splice(ctx context.Context, local, remote net.Conn) (Stats, error) {
+	s := &splicer{local: local, remote: remote, linger: Linger}
+	return s.run(ctx)
+}
+
+type splicer struct {
+	local, remote net.Conn
+	linger        time.Duration
+
+	lingering atomic.Bool
+	moved     atomic.Int64 // UnixNano of the last byte, kept while lingering
+	timer     *time.Timer
+
+	fail sync.Once
+	err  error
+}
+
+func (s *splicer) run(ctx context.Context) (Stats, error) {
+	start := time.Now()
+	stop := context.AfterFunc(ctx, func() { s.abort(context.Cause(ctx)) })
+	defer stop()
+	// Started in the far future so that Stop and Reset need no lock.
+	s.timer = time.AfterFunc(1<<62, s.lingerDone)
+	defer s.timer.Stop()
+
+	var st Stats
+	var wg sync.WaitGroup
+	wg.Go(func() { st.Sent = s.half(s.remote, s.local, "client", "proxy") })
+	st.Received = s.half(s.local, s.remote, "proxy", "client")
+	wg.Wait()
+
+	s.local.Close()
+	s.remote.Close()
+	st.Duration = time.Since(start)
+	return st, s.err
+}
+
+// half copies one direction and ends it: in order by a half-close of dst, else
+// by aborting both connections.
+func (s *splicer) half(dst, src net.Conn, srcName, dstName string) int64 {
+	n, rerr, werr := pump(dst, src, s.touch)
+	switch {
+	case werr != nil:
+		s.abort(fmt.Errorf("write to the %s: %w", dstName, werr))
+	case rerr != io.EOF:
+		s.abort(fmt.Errorf("read from the %s: %w", srcName, rerr))
+	default:
+		if err := CloseWrite(dst); err != nil && !Orderly(err) && !PeerGone(err) {
+			s.abort(fmt.Errorf("half-close the %s: %w", dstName, err))
+		}
+	}
+	s.moved.Store(time.Now().UnixNano())
+	s.lingering.Store(true)
+	s.timer.Reset(s.linger)
+	return n
+}
+
+func (s *splicer) touch() {
+	if s.lingering.Load() {
+		s.moved.Store(time.Now().UnixNano())
+	}
+}
+
+func (s *splicer) lingerDone() {
+	idle := time.Since(time.Unix(0, s.moved.Load()))
+	if idle < s.linger {
+		s.timer.Reset(s.linger - idle)
+		return
+	}
+	s.abort(ErrLinger)
+}
+
+// abort records the first cause and breaks both connections.
+func (s *splicer) abort(err error) {
+	s.fail.Do(func() {
+		s.err = err
+		Abort(s.local)
+		Abort(s.remote)
+	})
+}
+
+// Abort closes a connection in such a way that the peer can tell it from an
+// orderly end: TLS without close_notify, TCP with a reset. Bytes that the
+// kernel has not sent yet are dropped.
+func Abort(c net.Conn) error {
+	switch c := c.(type) {
+	case *net.TCPConn:
+		c.SetLinger(0) // if refused, the close below is merely orderly
+		return c.Close()
+	case interface{ NetConn() net.Conn }:
+		return Abort(c.NetConn())
+	}
+	return c.Close()
+}
+
+// pump copies until an error and reports on which side it happened. A read
+// that ends the stream is rerr == io.EOF.
+func pump(dst io.Writer, src io.Reader, touch func()) (n int64, rerr, werr error) {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for {
+		nr, err := src.Read(*buf)
+		if nr > 0 {
+			nw, werr := dst.Write((*buf)[:nr])
+			n += int64(nw)
+			if werr != nil {
+				return n, nil, werr
+			}
+			if touch != nil {
+				touch()
+			}
+		}
+		if err != nil {
+			return n, err, nil
+		}
+	}
+}
