@@ -60,6 +60,7 @@ func (s *splicer) run(ctx context.Context) (Stats, error) {
 	wg.Go(func() { st.Sent = s.half(s.remote, s.local, "client", "proxy") })
 	st.Received = s.half(s.local, s.remote, "proxy", "client")
 	wg.Wait()
+	s.fail.Do(func() {}) // from here on no abort changes the outcome
 
 	s.local.Close()
 	s.remote.Close()

@@ -1,0 +1,43 @@
+package dbproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"tshx/internal/tlsroute"
+)
+
+// Upstream dials one database for each client of a local listener.
+type Upstream struct {
+	Engine   *Engine
+	Database string // its name in the cluster
+	Dialer   *tlsroute.Dialer
+	// Cert reads the database certificate. It is called for each connection
+	// that shows it.
+	Cert func() (*tls.Certificate, error)
+	// Tunnel shows the certificate for every client, who then speaks without
+	// TLS of its own.
+	Tunnel bool
+}
+
+// Dial implements the Dial of localproxy.Tunnel.
+func (u *Upstream) Dial(ctx context.Context, client net.Conn) (net.Conn, net.Conn, error) {
+	cert := u.Cert
+	if !u.Tunnel {
+		needed := false
+		if u.Engine.NeedsCert != nil {
+			stop := context.AfterFunc(ctx, func() { client.Close() })
+			defer stop()
+			var err error
+			if client, needed, err = u.Engine.NeedsCert(client); err != nil {
+				return nil, nil, err
+			}
+		}
+		if !needed {
+			cert = nil
+		}
+	}
+	c, err := u.Dialer.Dial(ctx, u.Engine.Route(u.Database, cert))
+	return client, c, err
+}

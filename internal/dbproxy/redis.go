@@ -1,0 +1,31 @@
+package dbproxy
+
+import (
+	"net/url"
+
+	"tshx/internal/tlsroute"
+)
+
+var redis = Engine{
+	Protocol:    "redis",
+	Title:       "Redis",
+	ALPN:        tlsroute.ALPNRedis,
+	DefaultUser: "default",
+	Command: func(e Endpoint) []string {
+		args := []string{"redis-cli", "-h", e.Host, "-p", e.Port}
+		if e.Name != "" {
+			args = append(args, "-n", e.Name)
+		}
+		if !e.Tunnel {
+			args = append(args, "--tls", "--cacert", e.Files.CA, "--cert", e.Files.Cert, "--key", e.Files.Key)
+		}
+		return args
+	},
+	URL: func(e Endpoint) *url.URL {
+		u := &url.URL{Scheme: "redis", Host: e.Addr(), Path: "/" + e.Name}
+		if !e.Tunnel {
+			u.Scheme = "rediss"
+		}
+		return u
+	},
+}

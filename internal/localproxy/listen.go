@@ -1,0 +1,55 @@
+package localproxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+)
+
+// PortTakenError says that somebody else listens on the wanted address.
+type PortTakenError struct {
+	Addr string // host:port
+}
+
+func (e *PortTakenError) Error() string { return fmt.Sprintf("address %s is already in use", e.Addr) }
+
+// NotLoopbackError says that an address would let other machines in.
+type NotLoopbackError struct {
+	Addr string
+}
+
+func (e *NotLoopbackError) Error() string {
+	return fmt.Sprintf("address %s can be reached from other machines", e.Addr)
+}
+
+// Listen opens a TCP listener on addr, host:port, where port 0 picks a free
+// one. A host that is not a loopback address is refused unless anywhere is set:
+// whoever reaches the listener acts as the user.
+func Listen(addr string, anywhere bool) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen address %q: want HOST:PORT", addr)
+	}
+	if !anywhere && !loopback(host) {
+		return nil, &NotLoopbackError{Addr: addr}
+	}
+	ln, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, &PortTakenError{Addr: addr}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	return ln, nil
+}
+
+func loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}

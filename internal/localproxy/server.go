@@ -1,0 +1,115 @@
+// Package localproxy keeps a loopback listener alive and hands each connection
+// to a Handler.
+//
+//	ln, err := localproxy.Listen("127.0.0.1:0", false)
+//	fmt.Println(ln.Addr())
+//	err = (&localproxy.Server{Handler: h}).Serve(ctx, ln)
+//
+// It owns the lifetime: a failed connection ends alone, a full descriptor
+// table is waited out, and a cancelled context drains. It knows no protocol.
+package localproxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// DrainTimeout is how long Serve lets open connections go on after its context
+// has ended.
+const DrainTimeout = 10 * time.Second
+
+// Backoff after a failed Accept, doubled up to the maximum. Only lack of
+// resources makes Accept fail while the listener is open.
+const (
+	minBackoff = 5 * time.Millisecond
+	maxBackoff = time.Second
+)
+
+// ErrCut is the cause of the context of a connection that outlived the drain.
+var ErrCut = errors.New("closed: the drain took too long")
+
+// Handler serves one accepted connection. ServeConn owns c and closes it. It
+// returns when the connection is done or soon after ctx has ended. It is called
+// concurrently.
+type Handler interface {
+	ServeConn(ctx context.Context, c net.Conn)
+}
+
+// Server serves one listener.
+type Server struct {
+	Handler Handler
+	// Drain bounds the wait for open connections after ctx has ended. Zero
+	// means DrainTimeout.
+	Drain time.Duration
+	// Draining is called once when the drain begins with connections still
+	// open. Nil does nothing.
+	Draining func(open int)
+	Log      *slog.Logger
+
+	open atomic.Int64
+}
+
+// Serve accepts until ctx ends, then closes ln, waits for the open connections
+// and cuts those that outlive the drain. It returns nil after a drain, and the
+// error of the listener if somebody else has closed it.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	conns, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
+
+	var wg sync.WaitGroup
+	err := s.accept(ctx, ln, func(c net.Conn) {
+		s.open.Add(1)
+		wg.Go(func() {
+			defer s.open.Add(-1)
+			s.Handler.ServeConn(conns, c)
+		})
+	})
+	if open := int(s.open.Load()); open > 0 && s.Draining != nil {
+		s.Draining(open)
+	}
+	drain := s.Drain
+	if drain == 0 {
+		drain = DrainTimeout
+	}
+	timer := time.AfterFunc(drain, func() { cut(ErrCut) })
+	defer timer.Stop()
+	wg.Wait()
+	return err
+}
+
+func (s *Server) accept(ctx context.Context, ln net.Listener, serve func(net.Conn)) error {
+	backoff := minBackoff
+	for {
+		c, err := ln.Accept()
+		switch {
+		case err == nil:
+			backoff = minBackoff
+			serve(c)
+			continue
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		}
+		s.log().Warn("accept failed, trying again", "err", err, "dur", backoff)
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log != nil {
+		return s.Log
+	}
+	return slog.New(slog.DiscardHandler)
+}

@@ -1,0 +1,207 @@
+package localproxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type handlerFunc func(context.Context, net.Conn)
+
+func (f handlerFunc) ServeConn(ctx context.Context, c net.Conn) { f(ctx, c) }
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := Listen("127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func dial(t *testing.T, ln net.Listener) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// flaky fails the first Accepts as a full descriptor table does.
+type flaky struct {
+	net.Listener
+	failures int
+}
+
+func (l *flaky) Accept() (net.Conn, error) {
+	if l.failures > 0 {
+		l.failures--
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+func TestServeOutlivesAcceptErrors(t *testing.T) {
+	ln := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	s := &Server{Handler: handlerFunc(func(_ context.Context, c net.Conn) { io.WriteString(c, "ok"); c.Close() })}
+	go func() { done <- s.Serve(ctx, &flaky{ln, 3}) }()
+	if b, err := io.ReadAll(dial(t, ln)); err != nil || string(b) != "ok" {
+		t.Errorf("read %q, %v", b, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+}
+
+func TestServeDrains(t *testing.T) {
+	ln := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	accepted := make(chan struct{})
+	draining := make(chan int, 1)
+	s := &Server{
+		Handler: handlerFunc(func(_ context.Context, c net.Conn) {
+			close(accepted)
+			io.Copy(c, c)
+			c.Close()
+		}),
+		Draining: func(open int) { draining <- open },
+	}
+	go func() { done <- s.Serve(ctx, ln) }()
+	c := dial(t, ln)
+	<-accepted
+	cancel()
+	if open := <-draining; open != 1 {
+		t.Errorf("draining %d, want 1", open)
+	}
+	// The open connection still works; a new one is refused.
+	io.WriteString(c, "last words")
+	c.(*net.TCPConn).CloseWrite()
+	if b, err := io.ReadAll(c); err != nil || string(b) != "last words" {
+		t.Errorf("read %q, %v", b, err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+	if _, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		t.Error("still listening after the drain")
+	}
+}
+
+func TestServeCutsAfterDrain(t *testing.T) {
+	ln := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cause := make(chan error, 1)
+	accepted := make(chan struct{})
+	s := &Server{Drain: time.Millisecond, Handler: handlerFunc(func(ctx context.Context, c net.Conn) {
+		close(accepted)
+		<-ctx.Done()
+		cause <- context.Cause(ctx)
+		c.Close()
+	})}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, ln) }()
+	dial(t, ln)
+	<-accepted
+	cancel()
+	if err := <-cause; !errors.Is(err, ErrCut) {
+		t.Errorf("cause = %v, want %v", err, ErrCut)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+}
+
+func TestServeClosedListener(t *testing.T) {
+	ln := listen(t)
+	ln.Close()
+	if err := (&Server{}).Serve(t.Context(), ln); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve = %v, want %v", err, net.ErrClosed)
+	}
+}
+
+// A failed dial ends its own connection; the next one works.
+func TestTunnelOneFailedDial(t *testing.T) {
+	ln := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	refusal := errors.New("upstream is down")
+	reported := make(chan error, 1)
+	n := 0
+	tun := &Tunnel{
+		Dial: func(_ context.Context, client net.Conn) (net.Conn, net.Conn, error) {
+			if n++; n == 1 {
+				return nil, nil, refusal
+			}
+			a, b := net.Pipe()
+			go func() { io.WriteString(b, "welcome"); b.Close() }()
+			return client, a, nil
+		},
+		Failed: func(c net.Conn, err error) { io.WriteString(c, "sorry: "+err.Error()) },
+		Report: func(err error) { reported <- err },
+	}
+	done := make(chan error, 1)
+	go func() { done <- (&Server{Handler: tun}).Serve(ctx, ln) }()
+	for _, want := range []string{"sorry: upstream is down", "welcome"} {
+		c := dial(t, ln)
+		buf := make([]byte, len(want))
+		if _, err := io.ReadFull(c, buf); err != nil || string(buf) != want {
+			t.Errorf("read %q, %v, want %q", buf, err, want)
+		}
+		c.Close()
+	}
+	if err := <-reported; !errors.Is(err, refusal) {
+		t.Errorf("reported %v", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+}
+
+func TestListen(t *testing.T) {
+	taken := listen(t)
+	defer taken.Close()
+	tests := []struct {
+		name, addr string
+		anywhere   bool
+		check      func(error) bool
+	}{
+		{"loopback", "127.0.0.1:0", false, func(err error) bool { return err == nil }},
+		{"loopback by name", "localhost:0", false, func(err error) bool { return err == nil }},
+		{"loopback network", "127.8.8.8:0", false, func(err error) bool { return err == nil }},
+		{"every address", "0.0.0.0:0", false, func(err error) bool { var e *NotLoopbackError; return errors.As(err, &e) }},
+		{"empty host", ":0", false, func(err error) bool { var e *NotLoopbackError; return errors.As(err, &e) }},
+		{"another host", "example.test:0", false, func(err error) bool { var e *NotLoopbackError; return errors.As(err, &e) }},
+		{"every address, meant", "0.0.0.0:0", true, func(err error) bool { return err == nil }},
+		{"no port", "127.0.0.1", false, func(err error) bool { return err != nil && strings.Contains(err.Error(), "HOST:PORT") }},
+		{"taken", taken.Addr().String(), false, func(err error) bool {
+			var e *PortTakenError
+			return errors.As(err, &e) && e.Addr == taken.Addr().String()
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ln, err := Listen(tt.addr, tt.anywhere)
+			if err == nil {
+				ln.Close()
+			}
+			if !tt.check(err) {
+				t.Errorf("Listen = %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,57 @@
+package localproxy
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync/atomic"
+
+	"tshx/internal/conn"
+)
+
+// Tunnel is a Handler that joins each connection to one dialled upstream.
+type Tunnel struct {
+	// Dial opens the upstream for the accepted connection. It may read from
+	// client what it needs to choose and must then return a connection that
+	// replays those bytes. When it fails it leaves client open.
+	Dial func(ctx context.Context, client net.Conn) (cl, upstream net.Conn, err error)
+	// Failed is called when Dial fails, before the client is closed. It may
+	// tell the client why, in the client's own protocol. Nil does nothing.
+	Failed func(client net.Conn, err error)
+	// Report is told about each failed connection. Nil logs only.
+	Report func(err error)
+	Route  string // for logs
+	Log    *slog.Logger
+
+	serial atomic.Int64
+}
+
+// ServeConn implements Handler. A failed dial ends this connection only.
+func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
+	log := t.log().With("conn", t.serial.Add(1), "route", t.Route)
+	defer client.Close()
+	// A client that leaves, or a drain that ends, must also end the dial.
+	cl, upstream, err := t.Dial(ctx, client)
+	if err != nil {
+		if t.Failed != nil {
+			t.Failed(client, err)
+		}
+		log.Debug("dial failed", "remote", client.RemoteAddr().String(), "err", err)
+		if t.Report != nil && ctx.Err() == nil {
+			t.Report(err)
+		}
+		return
+	}
+	st, err := conn.Splice(ctx, cl, upstream)
+	log.Debug("connection ended", "remote", client.RemoteAddr().String(), "sent", st.Sent, "received", st.Received, "dur", st.Duration, "err", err)
+	if err != nil && t.Report != nil && ctx.Err() == nil && !conn.Orderly(err) && !conn.PeerGone(err) {
+		t.Report(err)
+	}
+}
+
+func (t *Tunnel) log() *slog.Logger {
+	if t.Log != nil {
+		return t.Log
+	}
+	return slog.New(slog.DiscardHandler)
+}

@@ -1,0 +1,450 @@
+package tlsroute_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"tshx/internal/accept"
+	"tshx/internal/conn"
+	"tshx/internal/identity"
+	"tshx/internal/proxyserver"
+	"tshx/internal/tlsroute"
+	"tshx/internal/upgrade"
+)
+
+var authority = sync.OnceValue(func() *proxyserver.Authority {
+	a, err := proxyserver.NewAuthority("dial.example.com", proxyserver.ECDSA)
+	if err != nil {
+		panic(err)
+	}
+	return a
+})
+
+// world is a port on which a proxy, or a balancer in front of it, can be put.
+type world struct {
+	t      testing.TB
+	proxy  *proxyserver.Server
+	direct string // the proxy's own address
+	mu     sync.Mutex
+	front  *accept.Set
+	stop   context.CancelFunc
+	Addr   string // what clients dial
+}
+
+func newWorld(t testing.TB, b proxyserver.Behavior) *world {
+	t.Helper()
+	echo := serve(t, func(c net.Conn) { io.Copy(c, c); c.Close() })
+	p, err := proxyserver.New(proxyserver.Options{
+		Authority: authority(), Behavior: b, PingInterval: 20 * time.Millisecond,
+		Apps: []proxyserver.App{{Name: "echo", URI: "tcp://" + echo}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	w := &world{t: t, proxy: p, direct: serve(t, p.ServeConn)}
+	ln := mustListen(t, "127.0.0.1:0")
+	w.Addr = ln.Addr().String()
+	w.put(ln, forward(w.direct))
+	t.Cleanup(w.clear)
+	return w
+}
+
+func mustListen(t testing.TB, addr string) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+// serve runs handler for each connection of a listener for as long as the test.
+func serve(t testing.TB, handler func(net.Conn)) string {
+	ln := mustListen(t, "127.0.0.1:0")
+	t.Cleanup(listenWith(ln, new(accept.Set), handler))
+	return ln.Addr().String()
+}
+
+func listenWith(ln net.Listener, set *accept.Set, handler func(net.Conn)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		accept.Loop(ctx, ln, func(c net.Conn) { set.Go(c, handler) })
+	}()
+	return func() { cancel(); <-done; set.Close(); set.Wait() }
+}
+
+func (w *world) put(ln net.Listener, handler func(net.Conn)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.front = new(accept.Set)
+	w.stop = listenWith(ln, w.front, handler)
+}
+
+func (w *world) clear() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stop != nil {
+		w.stop()
+		w.stop = nil
+	}
+}
+
+// replace puts something else on the port.
+func (w *world) replace(handler func(net.Conn)) {
+	w.t.Helper()
+	w.clear()
+	w.put(mustListen(w.t, w.Addr), handler)
+}
+
+// forward is a layer-4 balancer that does not touch TLS.
+func forward(addr string) func(net.Conn) {
+	return func(c net.Conn) {
+		up, err := net.Dial("tcp", addr)
+		if err != nil {
+			c.Close()
+			return
+		}
+		conn.Splice(context.Background(), c, up)
+	}
+}
+
+// balancer is a layer-4 balancer that ends TLS: ALPN is lost on the way.
+func (w *world) balancer() func(net.Conn) {
+	cert, err := authority().WebCertificate()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return func(c net.Conn) {
+		up, err := tls.Dial("tcp", w.direct, &tls.Config{RootCAs: authority().Web.Pool()})
+		if err != nil {
+			c.Close()
+			return
+		}
+		conn.Splice(context.Background(), tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}), up)
+	}
+}
+
+func (w *world) dialer() *tlsroute.Dialer {
+	return &tlsroute.Dialer{
+		Finder: &tlsroute.Finder{Target: upgrade.Target{Addr: w.Addr, Roots: authority().Web.Pool()}},
+		HostCAs: func() (*x509.CertPool, error) {
+			return authority().Host.Pool(), nil
+		},
+	}
+}
+
+func appCert(t testing.TB) func() (*tls.Certificate, error) {
+	t.Helper()
+	key, err := proxyserver.NewKey(proxyserver.ECDSA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := authority().IssueTLS(proxyserver.UserRequest{
+		Public: key.Public(), NotAfter: time.Now().Add(time.Hour),
+		Identity: identity.Identity{
+			User: "alice", Roles: []string{"access"},
+			App: identity.App{Name: "echo", SessionID: "1", PublicAddr: "echo.localhost", Cluster: authority().Cluster},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() (*tls.Certificate, error) {
+		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+	}
+}
+
+func echoRoute(t testing.TB) tlsroute.Route {
+	return tlsroute.Route{Name: "echo", ALPN: []string{"teleport-tcp-ping", "teleport-tcp"}, Certificate: appCert(t)}
+}
+
+// checkEcho proves the stream: bytes, half-close and the reply after it.
+func checkEcho(t *testing.T, c net.Conn) {
+	t.Helper()
+	defer c.Close()
+	if _, err := io.WriteString(c, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(c); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(c); err != nil || string(b) != "hello" {
+		t.Fatalf("read %q, %v", b, err)
+	}
+}
+
+func TestDial(t *testing.T) {
+	for name, tt := range map[string]struct {
+		behavior proxyserver.Behavior
+		balanced bool
+		way      string
+		evidence string
+	}{
+		"raw v17":        {proxyserver.V17(), false, "raw", upgrade.EvidenceNegotiated},
+		"raw v14":        {proxyserver.V14(), false, "raw", upgrade.EvidenceNegotiated},
+		"TLS ended, v17": {proxyserver.V17(), true, "upgrade websocket", upgrade.EvidenceNoALPN},
+		"TLS ended, v14": {proxyserver.V14(), true, "upgrade legacy", upgrade.EvidenceNoALPN},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, tt.behavior)
+			if tt.balanced {
+				w.replace(w.balancer())
+			}
+			d := w.dialer()
+			for range 2 { // found, then remembered
+				c, err := d.Dial(t.Context(), echoRoute(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkEcho(t, c)
+			}
+			c, err := d.Dial(t.Context(), tlsroute.Route{Name: "ssh", ALPN: []string{tlsroute.ALPNSSH}, HostCert: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			greeting := make([]byte, 8)
+			if _, err := io.ReadFull(c, greeting); err != nil || string(greeting) != "SSH-2.0-" {
+				t.Errorf("greeting %q, %v", greeting, err)
+			}
+			if way, ok := d.Finder.Known(); !ok || way.String() != tt.way || way.Evidence != tt.evidence {
+				t.Errorf("way = %v, evidence %s", way, way.Evidence)
+			}
+		})
+	}
+}
+
+// A balancer put in front of a running proxy, or taken away, costs no dial.
+func TestDialFollowsTheBalancer(t *testing.T) {
+	for name, b := range map[string]proxyserver.Behavior{"v17": proxyserver.V17(), "v14": proxyserver.V14()} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, b)
+			d := w.dialer()
+			for i, front := range []func(net.Conn){forward(w.direct), w.balancer(), forward(w.direct), w.balancer()} {
+				w.replace(front)
+				c, err := d.Dial(t.Context(), echoRoute(t))
+				if err != nil {
+					t.Fatalf("after change %d: %v", i, err)
+				}
+				checkEcho(t, c)
+			}
+		})
+	}
+}
+
+// Many dials that fail together share one new test.
+func TestDialTestsOnceForMany(t *testing.T) {
+	w := newWorld(t, proxyserver.V17())
+	d := w.dialer()
+	var mu sync.Mutex
+	tests := 0
+	balancer := w.balancer()
+	w.replace(func(c net.Conn) {
+		hello, replay, err := tlsroute.ReadHello(c)
+		if err == nil && len(hello.ALPN) == 1 && hello.ALPN[0] == tlsroute.ALPNReverseTunnel {
+			mu.Lock()
+			tests++
+			mu.Unlock()
+		}
+		balancer(replay)
+	})
+	d.Finder.Profile = &tlsroute.Way{Upgrade: false, At: time.Now()}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			c, err := d.Dial(context.Background(), echoRoute(t))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			checkEcho(t, c)
+		})
+	}
+	wg.Wait()
+	if tests == 0 || tests >= 8 {
+		t.Errorf("%d test connections for 8 dials", tests)
+	}
+}
+
+func TestDialErrors(t *testing.T) {
+	w := newWorld(t, proxyserver.V17())
+	ssh := tlsroute.Route{Name: "ssh", ALPN: []string{tlsroute.ALPNSSH}, HostCert: true}
+
+	t.Run("wrong host CA", func(t *testing.T) {
+		d := w.dialer()
+		d.HostCAs = func() (*x509.CertPool, error) { return authority().Web.Pool(), nil }
+		_, err := d.Dial(t.Context(), ssh)
+		var trust *tlsroute.TrustError
+		if !errors.As(err, &trust) || !trust.HostCert {
+			t.Errorf("Dial = %v", err)
+		}
+	})
+	t.Run("wrong public CA", func(t *testing.T) {
+		d := w.dialer()
+		d.Finder.Target.Roots = authority().Host.Pool()
+		_, err := d.Dial(t.Context(), echoRoute(t))
+		var trust *tlsroute.TrustError
+		if !errors.As(err, &trust) || trust.HostCert {
+			t.Errorf("Dial = %v", err)
+		}
+		d.Finder.Target.Insecure = true
+		c, err := d.Dial(t.Context(), echoRoute(t))
+		if err != nil {
+			t.Fatalf("insecure: %v", err)
+		}
+		checkEcho(t, c)
+	})
+	t.Run("insecure still checks the host certificate", func(t *testing.T) {
+		d := w.dialer()
+		d.Finder.Target.Insecure = true
+		d.HostCAs = func() (*x509.CertPool, error) { return authority().Web.Pool(), nil }
+		if c, err := d.Dial(t.Context(), ssh); err == nil {
+			c.Close()
+			t.Error("a foreign host certificate was taken")
+		}
+	})
+	t.Run("proxy down", func(t *testing.T) {
+		ln := mustListen(t, "127.0.0.1:0")
+		ln.Close()
+		d := w.dialer()
+		d.Finder.Target.Addr = ln.Addr().String()
+		_, err := d.Dial(t.Context(), echoRoute(t))
+		var op *net.OpError
+		if !errors.As(err, &op) || op.Op != "dial" {
+			t.Errorf("Dial = %v", err)
+		}
+		if _, ok := d.Finder.Known(); ok {
+			t.Error("a test that learned nothing is remembered")
+		}
+	})
+	t.Run("hung proxy", func(t *testing.T) {
+		d := w.dialer()
+		d.Finder.Target.Addr = serve(t, func(c net.Conn) { io.Copy(io.Discard, c); c.Close() })
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if _, err := d.Dial(ctx, echoRoute(t)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Dial = %v", err)
+		}
+	})
+	t.Run("no certificate", func(t *testing.T) {
+		missing := errors.New("no certificate")
+		r := echoRoute(t)
+		r.Certificate = func() (*tls.Certificate, error) { return nil, missing }
+		if _, err := w.dialer().Dial(t.Context(), r); !errors.Is(err, missing) {
+			t.Errorf("Dial = %v", err)
+		}
+	})
+	t.Run("route lost", func(t *testing.T) {
+		w := newWorld(t, proxyserver.V17())
+		w.replace(w.balancer())
+		d := w.dialer()
+		d.Finder.Getenv = func(name string) string { // decides alone, wrongly
+			return map[string]string{tlsroute.EnvUpgrade: "no"}[name]
+		}
+		_, err := d.Dial(t.Context(), echoRoute(t))
+		var lost *tlsroute.RouteLostError
+		if !errors.As(err, &lost) || lost.Got != "" {
+			t.Errorf("Dial = %v", err)
+		}
+	})
+}
+
+func TestFinderPrecedence(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	const addr = "proxy.example.com:443"
+	at := func(age time.Duration, up bool) *tlsroute.Way { return &tlsroute.Way{Upgrade: up, At: now.Add(-age)} }
+	for name, tt := range map[string]struct {
+		env            string
+		profile, store *tlsroute.Way
+		known          bool
+		upgrade        bool
+		source         tlsroute.Source
+	}{
+		"nothing":                  {},
+		"environment":              {env: "yes", profile: at(0, false), store: at(0, false), known: true, upgrade: true, source: tlsroute.SourceEnv},
+		"environment, this host":   {env: addr + "=on;no", known: true, upgrade: true, source: tlsroute.SourceEnv},
+		"environment, other host":  {env: "other:443=on", known: true, source: tlsroute.SourceEnv},
+		"profile":                  {profile: at(1000*time.Hour, true), known: true, upgrade: true, source: tlsroute.SourceProfile},
+		"memory":                   {store: at(time.Hour, true), known: true, upgrade: true, source: tlsroute.SourceMemory},
+		"memory too old":           {store: at(25*time.Hour, true)},
+		"memory newer than login":  {profile: at(2*time.Hour, false), store: at(time.Hour, true), known: true, upgrade: true, source: tlsroute.SourceMemory},
+		"login newer than memory":  {profile: at(time.Hour, false), store: at(2*time.Hour, true), known: true, source: tlsroute.SourceProfile},
+		"memory too old for login": {profile: at(100*time.Hour, true), store: at(25*time.Hour, false), known: true, upgrade: true, source: tlsroute.SourceProfile},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := tlsroute.Finder{
+				Target:  upgrade.Target{Addr: addr},
+				Getenv:  func(n string) string { return map[string]string{tlsroute.EnvUpgrade: tt.env}[n] },
+				Profile: tt.profile,
+				Store:   &tlsroute.Store{Path: filepath.Join(t.TempDir(), "sub", "ways.json")},
+				Now:     func() time.Time { return now },
+			}
+			if tt.store != nil {
+				if err := f.Store.Put(addr, *tt.store); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w, ok := f.Known()
+			if ok != tt.known || (ok && (w.Upgrade != tt.upgrade || w.Source != tt.source)) {
+				t.Errorf("Known = %+v, %v", w, ok)
+			}
+		})
+	}
+}
+
+// What one process found out serves the next one, the method included.
+func TestStoreAcrossProcesses(t *testing.T) {
+	w := newWorld(t, proxyserver.V14())
+	w.replace(w.balancer())
+	store := &tlsroute.Store{Path: filepath.Join(t.TempDir(), "ways.json")}
+	first := w.dialer()
+	first.Finder.Store = store
+	c, err := first.Dial(t.Context(), echoRoute(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEcho(t, c)
+	next := &tlsroute.Finder{Target: upgrade.Target{Addr: w.Addr}, Store: store}
+	if way, ok := next.Known(); !ok || !way.Upgrade || way.Method != upgrade.Legacy || way.Source != tlsroute.SourceMemory {
+		t.Errorf("Known = %+v, %v", way, ok)
+	}
+	if info, err := os.Stat(store.Path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("store: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestStoreBroken(t *testing.T) {
+	for name, content := range map[string]string{"garbage": "{", "other version": `{"version":9,"ways":{"a:1":{"upgrade":true}}}`, "empty": ""} {
+		t.Run(name, func(t *testing.T) {
+			s := &tlsroute.Store{Path: filepath.Join(t.TempDir(), "ways.json")}
+			if err := os.WriteFile(s.Path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if w, ok := s.Get("a:1"); ok {
+				t.Errorf("Get = %+v", w)
+			}
+			if err := s.Put("a:1", tlsroute.Way{Upgrade: true}); err != nil {
+				t.Fatal(err)
+			}
+			if w, ok := s.Get("a:1"); !ok || !w.Upgrade {
+				t.Errorf("Get = %+v, %v", w, ok)
+			}
+		})
+	}
+	var none *tlsroute.Store
+	if _, ok := none.Get("a:1"); ok || none.Put("a:1", tlsroute.Way{}) != nil {
+		t.Error("a nil store must remember nothing and not fail")
+	}
+}
