@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+
+	"tshx/internal/localproxy"
+	"tshx/internal/profile"
+	"tshx/internal/sshproxy"
+	"tshx/internal/tlsroute"
+)
+
+// Exit codes. A second signal exits with exitInterrupted.
+const (
+	exitOK      = 0 // done, or drained after a signal
+	exitFailure = 1
+	exitUsage   = 2 // the command line
+	exitLogin   = 4 // not logged in, or a certificate is missing, expired or broken
+)
+
+// fail prints err as one line with what to do next, and returns the exit code.
+func fail(env *Env, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(env.Stderr, "tshx: %s\n", explain(err))
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var usage *usageError
+	var notLoopback *localproxy.NotLoopbackError
+	var cert *profile.CertError
+	switch {
+	case errors.As(err, &usage), errors.As(err, &notLoopback),
+		errors.Is(err, profile.ErrBadName), errors.Is(err, profile.ErrProxyRequired):
+		return exitUsage
+	case errors.Is(err, profile.ErrNotLoggedIn), errors.As(err, &cert), errors.Is(err, sshproxy.ErrNoAuthority):
+		return exitLogin
+	}
+	return exitFailure
+}
+
+// explain joins an error and its hint into one line.
+func explain(err error) string {
+	line := strings.Join(strings.Fields(err.Error()), " ")
+	if h := hint(err); h != "" {
+		line += "; " + h
+	}
+	return line
+}
+
+// hint says what to do about an error, for those that do not say it themselves.
+// All hints live here.
+func hint(err error) string {
+	var (
+		taken       *localproxy.PortTakenError
+		notLoopback *localproxy.NotLoopbackError
+		itself      interface{ Hint() string }
+		lost        *tlsroute.RouteLostError
+		trust       *tlsroute.TrustError
+		hostKey     *sshproxy.HostKeyError
+		login       *sshproxy.LoginError
+		dns         *net.DNSError
+		untrusted   *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &taken):
+		return "choose another port with --port, or --port 0 for a free one"
+	case errors.As(err, &notLoopback):
+		return "whoever connects acts as you; add --insecure-listen-anywhere if that is meant"
+	case errors.As(err, &itself):
+		return itself.Hint()
+	case errors.As(err, &lost):
+		return "something in front of the proxy ends TLS and does not pass it on; --debug shows the decisions"
+	case errors.As(err, &trust) && trust.HostCert:
+		return "this is not the cluster you are logged in to, or its CAs were rotated; log in again with tsh login"
+	case errors.As(err, &untrusted):
+		return trustHint(untrusted)
+	case errors.As(err, &hostKey):
+		return "this is not the cluster you are logged in to, or its CAs were rotated; log in again with tsh login"
+	case errors.Is(err, sshproxy.ErrNoAuthority):
+		return "log in to it with tsh login"
+	case errors.As(err, &login):
+		return "use another login, or ask for a role that allows it"
+	case errors.As(err, &dns):
+		return "check the name and your network"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "is the proxy up, and the port right?"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time; check the address, your network and the proxy"
+	}
+	return ""
+}
+
+func trustHint(e error) string {
+	var unknown x509.UnknownAuthorityError
+	if errors.As(e, &unknown) {
+		return "give its CA with --ca-file, or skip the check with --insecure"
+	}
+	return "check the address; --insecure skips the check"
+}

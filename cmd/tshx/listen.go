@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"tshx/internal/localproxy"
+)
+
+// listenFlags are the flags of every command that listens.
+type listenFlags struct {
+	Port           uint16 `short:"p" help:"Local port. Default: a free one."`
+	Listen         string `placeholder:"HOST[:PORT]" help:"Local address. Default: 127.0.0.1."`
+	Anywhere       bool   `name:"insecure-listen-anywhere" help:"Allow --listen on an address that other machines reach. Whoever connects acts as you."`
+	ExitWithParent bool   `name:"exit-with-parent" help:"End when the process that started tshx has ended."`
+}
+
+// listen opens the listener that the flags ask for.
+func (f listenFlags) listen() (net.Listener, error) {
+	host, port := "127.0.0.1", strconv.Itoa(int(f.Port))
+	if f.Listen != "" {
+		h, p, err := net.SplitHostPort(f.Listen)
+		switch {
+		case err != nil:
+			host = f.Listen
+		case f.Port != 0:
+			return nil, usagef("--listen %s and --port %d both name a port; use one", f.Listen, f.Port)
+		default:
+			host, port = h, p
+		}
+	}
+	return localproxy.Listen(net.JoinHostPort(host, port), f.Anywhere)
+}
+
+// serve runs the tunnel on ln until a signal and drains.
+func (f listenFlags) serve(ctx context.Context, env *Env, ln net.Listener, t *localproxy.Tunnel) error {
+	if f.ExitWithParent {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		if err := watchParent(ctx, func() { cancel(errParentGone) }); err != nil {
+			ln.Close()
+			return fmt.Errorf("--exit-with-parent: %w", err)
+		}
+	}
+	r := &reporter{env: env, what: t.Route}
+	t.Report, t.Log = r.report, env.Log
+	s := &localproxy.Server{Handler: t, Log: env.Log, Draining: func(open int) {
+		fmt.Fprintf(env.Stderr, "tshx: %d connections are open, waiting up to %v for them; interrupt again to cut them now\n", open, localproxy.DrainTimeout)
+	}}
+	return s.Serve(ctx, ln)
+}
+
+// reporter prints why connections failed, and the same reason only once in a
+// while: a client that retries must not flood the terminal.
+type reporter struct {
+	env  *Env
+	what string
+
+	mu   sync.Mutex
+	last string
+	at   time.Time
+}
+
+const repeatAfter = 10 * time.Second
+
+func (r *reporter) report(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	line := explain(err)
+	now := r.env.Now()
+	if line == r.last && now.Sub(r.at) < repeatAfter {
+		return
+	}
+	r.last, r.at = line, now
+	fmt.Fprintf(r.env.Stderr, "tshx: connection to %s failed: %s\n", r.what, line)
+}

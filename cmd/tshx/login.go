@@ -1,0 +1,104 @@
+package main
+
+import (
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+
+	"tshx/internal/egress"
+	"tshx/internal/profile"
+	"tshx/internal/tlsroute"
+	"tshx/internal/upgrade"
+)
+
+// login is a profile with the means to dial its proxy.
+type login struct {
+	*profile.Profile
+	egress *egress.Dialer
+	finder *tlsroute.Finder
+	dialer *tlsroute.Dialer
+}
+
+// open loads the login that the flags pick. cluster overrides the profile's
+// where it is not empty.
+func (g *Globals) open(env *Env, cluster string) (*login, error) {
+	p, err := g.profile(env)
+	if err != nil {
+		return nil, err
+	}
+	if cluster != "" {
+		p.Cluster = cluster
+	}
+	roots, err := g.roots()
+	if err != nil {
+		return nil, err
+	}
+	if g.Insecure {
+		warn(env, "--insecure: the proxy's public certificate is not verified")
+	}
+	l := &login{Profile: p, egress: &egress.Dialer{Getenv: env.Getenv, Roots: roots, Insecure: g.Insecure}}
+	l.finder = &tlsroute.Finder{
+		Target: upgrade.Target{Addr: p.WebAddr, Dial: l.egress.DialContext, Roots: roots, Insecure: g.Insecure},
+		Getenv: env.Getenv,
+		Log:    env.Log,
+		Now:    env.Now,
+	}
+	if p.UpgradeRequired != nil {
+		l.finder.Profile = &tlsroute.Way{Upgrade: *p.UpgradeRequired, At: p.ModTime}
+	}
+	if path := env.cacheFile("ways.json"); path != "" {
+		l.finder.Store = &tlsroute.Store{Path: path}
+	}
+	l.dialer = &tlsroute.Dialer{Finder: l.finder, HostCAs: p.HostCAs, Log: env.Log}
+	if u, err := l.egress.ProxyFor(p.WebAddr); err == nil && u != nil {
+		env.Log.Debug("through an HTTP proxy", "remote", p.WebAddr, "proxy", u.Redacted())
+	}
+	return l, nil
+}
+
+func (g *Globals) profile(env *Env) (*profile.Profile, error) {
+	p, err := profile.Load(profile.Options{
+		Dir: profile.DefaultDir(env.Getenv, env.home()), Name: g.ProxyAddr,
+		IdentityFile: g.Identity, Proxy: g.ProxyAddr, Getenv: env.Getenv, Now: env.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	env.Log.Debug("login", "proxy", p.WebAddr, "user", p.User, "cluster", p.Cluster, "dir", p.Dir, "identity", p.IdentityFile)
+	return p, nil
+}
+
+// roots returns the CAs for the proxy's public certificate: nil for the
+// system's alone, else the system's and those of --ca-file.
+func (g *Globals) roots() (*x509.CertPool, error) {
+	if g.CAFile == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(g.CAFile)
+	if err != nil {
+		return nil, usagef("--ca-file: %v", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, usagef("--ca-file: %s holds no PEM certificate", g.CAFile)
+	}
+	return pool, nil
+}
+
+// warn prints one line that is not an error.
+func warn(env *Env, format string, a ...any) {
+	fmt.Fprintf(env.Stderr, "tshx: warning: "+format+"\n", a...)
+}
+
+// host returns the host of a host:port address.
+func host(addr string) string {
+	h, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return h
+}
