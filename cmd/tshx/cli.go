@@ -57,7 +57,7 @@ func run(ctx context.Context, env *Env, args []string) (code int) {
 		kong.Name("tshx"), kong.Description(description),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Exit(func(code int) { panic(exitHelp(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env, &cli.Globals))
 	if err != nil {
 		return fail(env, err)

@@ -22,9 +22,6 @@ func (c *configCmd) Run(env *Env, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := l.SSHSigner(); err != nil {
-		return err
-	}
 	lines, err := l.HostKeyLines()
 	if err != nil {
 		return err

@@ -17,18 +17,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tshx/internal/accept"
 )
 
 // DrainTimeout is how long Serve lets open connections go on after its context
 // has ended.
 const DrainTimeout = 10 * time.Second
-
-// Backoff after a failed Accept, doubled up to the maximum. Only lack of
-// resources makes Accept fail while the listener is open.
-const (
-	minBackoff = 5 * time.Millisecond
-	maxBackoff = time.Second
-)
 
 // ErrCut is the cause of the context of a connection that outlived the drain.
 var ErrCut = errors.New("closed: the drain took too long")
@@ -55,22 +50,23 @@ type Server struct {
 }
 
 // Serve accepts until ctx ends, then closes ln, waits for the open connections
-// and cuts those that outlive the drain. It returns nil after a drain, and the
-// error of the listener if somebody else has closed it.
+// and cuts those that outlive the drain. It returns nil after a drain, and
+// net.ErrClosed if somebody else has closed the listener.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { ln.Close() })
-	defer stop()
 	conns, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 
 	var wg sync.WaitGroup
-	err := s.accept(ctx, ln, func(c net.Conn) {
+	err := accept.Loop(ctx, warned{ln, s.log()}, func(c net.Conn) {
 		s.open.Add(1)
 		wg.Go(func() {
 			defer s.open.Add(-1)
 			s.Handler.ServeConn(conns, c)
 		})
 	})
+	if err == nil && ctx.Err() == nil {
+		err = net.ErrClosed // by somebody else
+	}
 	if open := int(s.open.Load()); open > 0 && s.Draining != nil {
 		s.Draining(open)
 	}
@@ -84,27 +80,18 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return err
 }
 
-func (s *Server) accept(ctx context.Context, ln net.Listener, serve func(net.Conn)) error {
-	backoff := minBackoff
-	for {
-		c, err := ln.Accept()
-		switch {
-		case err == nil:
-			backoff = minBackoff
-			serve(c)
-			continue
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return err
-		}
-		s.log().Warn("accept failed, trying again", "err", err, "dur", backoff)
-		select {
-		case <-ctx.Done():
-		case <-time.After(backoff):
-		}
-		backoff = min(2*backoff, maxBackoff)
+// warned says why a listener pauses.
+type warned struct {
+	net.Listener
+	log *slog.Logger
+}
+
+func (l warned) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		l.log.Warn("accept failed, trying again", "err", err)
 	}
+	return c, err
 }
 
 func (s *Server) log() *slog.Logger {
