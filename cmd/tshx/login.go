@@ -69,8 +69,8 @@ func (g *Globals) profile(env *Env) (*profile.Profile, error) {
 	return p, nil
 }
 
-// roots returns the CAs for the proxy's public certificate: nil for the
-// system's alone, else the system's and those of --ca-file.
+// roots returns the CAs of --ca-file, for the proxy's public certificate; nil
+// without one.
 func (g *Globals) roots() (*x509.CertPool, error) {
 	if g.CAFile == "" {
 		return nil, nil
@@ -79,10 +79,7 @@ func (g *Globals) roots() (*x509.CertPool, error) {
 	if err != nil {
 		return nil, usagef("--ca-file: %v", err)
 	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
+	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, usagef("--ca-file: %s holds no PEM certificate", g.CAFile)
 	}

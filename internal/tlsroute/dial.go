@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"tshx/internal/trust"
 	"tshx/internal/upgrade"
 )
 
@@ -140,8 +141,7 @@ func (d *Dialer) config(way Way, r Route, cert *tls.Certificate) (*tls.Config, e
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
 	}
 	if !way.Upgrade && !r.HostCert {
-		cfg.RootCAs = t.Roots
-		cfg.InsecureSkipVerify = t.Insecure
+		trust.Public(cfg, t.Roots, t.Insecure)
 		return cfg, nil
 	}
 	pool, err := d.HostCAs()
@@ -203,7 +203,7 @@ func (d *Dialer) handshake(ctx context.Context, stream net.Conn, cfg *tls.Config
 		err = fmt.Errorf("TLS to the proxy %s for %s: %w", d.Finder.Target.Addr, r.Name, err)
 		var untrusted *tls.CertificateVerificationError
 		if errors.As(err, &untrusted) {
-			err = &TrustError{HostCert: cfg.RootCAs != d.Finder.Target.Roots, Err: err}
+			err = &TrustError{HostCert: cfg.RootCAs != nil, Err: err}
 		}
 		return nil, err
 	}
