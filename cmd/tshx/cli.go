@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 
@@ -69,9 +70,7 @@ func run(ctx context.Context, env *Env, args []string) (code int) {
 	if err != nil {
 		return fail(env, usageOf(err))
 	}
-	if cli.Debug {
-		env.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
+	env.Log = newLog(env.Stderr, cli.Debug)
 	return fail(env, kctx.Run())
 }
 
@@ -94,4 +93,19 @@ func usageOf(err error) error {
 		}
 	}
 	return usagef("%v; see: %s", err, help)
+}
+
+// newLog returns the log on standard error: warnings without a time, or, for
+// --debug, all that was decided and when.
+func newLog(w io.Writer, debug bool) *slog.Logger {
+	if debug {
+		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	noTime := func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: noTime}))
 }

@@ -219,4 +219,3 @@ func (c certReport) left(now time.Time) string {
 	}
 	return profile.RoundAge(c.Expires.Sub(now))
 }
-
