@@ -23,7 +23,9 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitCodeCmd,
+			"lab":      labCmd,
 			"oneline":  oneLineCmd,
+			"listen":   listenCmd,
 		},
 	})
 }

@@ -1,12 +1,21 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"errors"
+	"io"
+	"net"
+	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"tshx/internal/lab"
 )
 
 // exitCodeCmd runs a program and demands its exit code: exitcode 2 tshx --bad.
@@ -39,4 +48,67 @@ func oneLineCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if stdout != "" {
 		ts.Fatalf("standard output is not empty:\n%s", stdout)
 	}
+}
+
+// labCmd starts a lab for the rest of the script and writes its login:
+// lab HOME [expired].
+func labCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: lab HOME [expired]")
+	}
+	l, err := lab.Start(context.Background(), lab.Demo())
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	o := lab.HomeOptions{}
+	if slices.Contains(args[1:], "expired") {
+		o.TTL = -time.Hour
+	}
+	home := ts.MkAbs(args[0])
+	ts.Check(l.WriteHome(home, l.Addr, o))
+	ca := ts.MkAbs("web-ca.pem")
+	ts.Check(os.WriteFile(ca, l.Authority.Web.PEM(), 0o600))
+	ts.Setenv("TELEPORT_HOME", home)
+	ts.Setenv("TSHX_CA_FILE", ca)
+	ts.Setenv("PROXY", l.Addr)
+}
+
+// listenCmd runs a program that listens until it has printed an address,
+// connects to it, interrupts it, and demands a clean end. Its output goes to a
+// file: listen FILE program args...
+func listenCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: listen FILE program args...")
+	}
+	path, err := exec.LookPath(args[1])
+	ts.Check(err)
+	cmd := exec.Command(path, args[2:]...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, k := range []string{"HOME", "XDG_CACHE_HOME", "USER", "PATH", "TELEPORT_HOME", "TSHX_CA_FILE"} {
+		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
+	}
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	defer cmd.Process.Kill()
+	r := bufio.NewReader(out)
+	var text strings.Builder
+	for addr := ""; addr == ""; {
+		line, err := r.ReadString('\n')
+		text.WriteString(line)
+		ts.Check(err)
+		addr, _ = strings.CutPrefix(strings.TrimSpace(line), "address: ")
+		if addr == strings.TrimSpace(line) {
+			addr = ""
+			continue
+		}
+		c, err := net.Dial("tcp", addr)
+		ts.Check(err)
+		c.Close()
+	}
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	rest, err := io.ReadAll(r)
+	ts.Check(err)
+	ts.Check(cmd.Wait())
+	text.Write(rest)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
 }
