@@ -351,7 +351,7 @@ func TestDialErrors(t *testing.T) {
 		w.replace(w.balancer())
 		d := w.dialer()
 		d.Finder.Getenv = func(name string) string { // decides alone, wrongly
-			return map[string]string{tlsroute.EnvUpgrade: "no"}[name]
+			return map[string]string{upgrade.EnvRequired: "no"}[name]
 		}
 		_, err := d.Dial(t.Context(), echoRoute(t))
 		var lost *tlsroute.RouteLostError
@@ -386,7 +386,7 @@ func TestFinderPrecedence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := tlsroute.Finder{
 				Target:  upgrade.Target{Addr: addr},
-				Getenv:  func(n string) string { return map[string]string{tlsroute.EnvUpgrade: tt.env}[n] },
+				Getenv:  func(n string) string { return map[string]string{upgrade.EnvRequired: tt.env}[n] },
 				Profile: tt.profile,
 				Store:   &tlsroute.Store{Path: filepath.Join(t.TempDir(), "sub", "ways.json")},
 				Now:     func() time.Time { return now },

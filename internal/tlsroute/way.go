@@ -9,13 +9,6 @@ import (
 	"tshx/internal/upgrade"
 )
 
-// Environment variables that decide about upgrades (docs/protocol.md,
-// "Connection upgrade").
-const (
-	EnvUpgrade     = "TELEPORT_TLS_ROUTING_CONN_UPGRADE"
-	EnvUpgradeMode = "TELEPORT_TLS_ROUTING_CONN_UPGRADE_MODE"
-)
-
 // WayMaxAge is how long a remembered way is taken without a new test.
 const WayMaxAge = 24 * time.Hour
 
@@ -54,7 +47,7 @@ func (w Way) String() string {
 // fields but Target are usable. It is safe for concurrent use.
 type Finder struct {
 	Target upgrade.Target
-	// Getenv reads EnvUpgrade and EnvUpgradeMode. Nil means no environment.
+	// Getenv reads upgrade.EnvRequired and upgrade.EnvMethod. Nil means no environment.
 	Getenv func(string) string
 	// Profile is what the login on disk says, with the time it was written.
 	// Nil means it says nothing.
@@ -83,7 +76,7 @@ func (f *Finder) Known() (w Way, ok bool) {
 
 func (f *Finder) known() (Way, bool) {
 	if f.Getenv != nil {
-		if required, decided := upgrade.FromEnv(f.Getenv(EnvUpgrade), f.Target.Addr); decided {
+		if required, decided := upgrade.FromEnv(f.Getenv(upgrade.EnvRequired), f.Target.Addr); decided {
 			w := Way{Upgrade: required, Source: SourceEnv}
 			if f.way != nil && f.way.Upgrade == required {
 				w.Method = f.way.Method
@@ -161,7 +154,7 @@ func (f *Finder) test(ctx context.Context) Way {
 // insists on it.
 func (f *Finder) method(w Way) (m upgrade.Method, forced bool) {
 	if f.Getenv != nil {
-		if m := upgrade.MethodFromEnv(f.Getenv(EnvUpgradeMode)); m != upgrade.Auto {
+		if m := upgrade.MethodFromEnv(f.Getenv(upgrade.EnvMethod)); m != upgrade.Auto {
 			return m, true
 		}
 	}

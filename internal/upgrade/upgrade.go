@@ -56,7 +56,7 @@ type Target struct {
 	Addr string // host:port; the host is the outer SNI and the Host header
 	// Dial opens the TCP connection. Nil uses a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Roots verify the outer, public certificate. Nil means the system's.
+	// Roots verify the outer, public certificate, besides the system's.
 	Roots *x509.CertPool
 	// Insecure skips the verification of the outer certificate.
 	Insecure bool

@@ -1,0 +1,25 @@
+// Package plain makes text from elsewhere, such as a server's answer or a
+// file's content, fit for one line on a terminal.
+package plain
+
+import (
+	"strings"
+	"unicode"
+)
+
+// Line returns s as one line without control characters and bytes that are no
+// UTF-8, with runs of white space folded, cut to at most most characters. Zero
+// does not cut.
+func Line(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); most > 0 && len(r) > most {
+		s = string(r[:most]) + "..."
+	}
+	return s
+}

@@ -1,0 +1,80 @@
+package tlsroute
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"tshx/internal/conn"
+)
+
+// HelloTimeout bounds the wait for a complete ClientHello.
+const HelloTimeout = 5 * time.Second
+
+// Hello is what a ClientHello says that routing needs.
+type Hello struct {
+	ServerName string   // SNI; empty if not sent
+	ALPN       []string // protocol names in the client's order
+}
+
+// ReadHello reads a ClientHello from c, for at most HelloTimeout, and returns
+// what it says together with a connection that yields the same bytes again. It
+// writes nothing to c: who finds no handler for a hello may end the connection
+// without a TLS alert, as proxies do.
+//
+// On error the caller still has to close c, whose read bytes are lost.
+func ReadHello(c net.Conn) (Hello, net.Conn, error) {
+	if err := c.SetReadDeadline(time.Now().Add(HelloTimeout)); err != nil {
+		return Hello{}, nil, fmt.Errorf("read client hello: %w", err)
+	}
+	rec := &recorder{Conn: c}
+	h, err := parseHello(rec)
+	if err != nil {
+		return Hello{}, nil, fmt.Errorf("read client hello: %w", err)
+	}
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		return Hello{}, nil, fmt.Errorf("read client hello: %w", err)
+	}
+	return h, conn.Buffered(c, rec.seen), nil
+}
+
+// errHelloSeen stops the TLS server once it has parsed the hello.
+var errHelloSeen = errors.New("client hello seen")
+
+// parseHello leaves the parsing to the TLS server of the standard library, so
+// that routing and handshake can never disagree about what a hello says.
+func parseHello(c net.Conn) (Hello, error) {
+	var h Hello
+	err := tls.Server(c, &tls.Config{
+		GetConfigForClient: func(info *tls.ClientHelloInfo) (*tls.Config, error) {
+			h = Hello{ServerName: info.ServerName, ALPN: slices.Clone(info.SupportedProtos)}
+			return nil, errHelloSeen
+		},
+	}).Handshake()
+	if !errors.Is(err, errHelloSeen) {
+		return Hello{}, err
+	}
+	return h, nil
+}
+
+// recorder keeps what is read and drops what is written, which is the alert
+// about the handshake that parseHello breaks off.
+type recorder struct {
+	net.Conn
+	seen []byte
+}
+
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.seen = append(r.seen, p[:n]...)
+	return n, err
+}
+
+func (r *recorder) Write(p []byte) (int, error)      { return len(p), nil }
+func (r *recorder) Close() error                     { return nil }
+func (r *recorder) SetDeadline(time.Time) error      { return nil }
+func (r *recorder) SetReadDeadline(time.Time) error  { return nil }
+func (r *recorder) SetWriteDeadline(time.Time) error { return nil }
