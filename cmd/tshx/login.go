@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/x509"
 	"fmt"
-	"net"
 	"os"
 
 	"tshx/internal/egress"
@@ -89,13 +88,4 @@ func (g *Globals) roots() (*x509.CertPool, error) {
 // warn prints one line that is not an error.
 func warn(env *Env, format string, a ...any) {
 	fmt.Fprintf(env.Stderr, "tshx: warning: "+format+"\n", a...)
-}
-
-// host returns the host of a host:port address.
-func host(addr string) string {
-	h, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return addr
-	}
-	return h
 }

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"tshx/internal/lab"
+)
+
+// demoTimeout bounds the whole demonstration.
+const demoTimeout = 60 * time.Second
+
+type demoCmd struct {
+	Tshx string `placeholder:"PATH" default:"tshx" help:"The tshx to show. Default: beside this program, else in PATH."`
+}
+
+// Run starts a lab with a balancer and shows each service both ways.
+func (c *demoCmd) Run(ctx context.Context, env *Env, cli *CLI) error {
+	tshx, err := findTshx(c.Tshx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
+	defer cancel()
+	dir, remove, err := workDir("")
+	if err != nil {
+		return err
+	}
+	defer remove()
+
+	began := time.Now()
+	cfg := lab.Demo()
+	cfg.Balancer = &lab.Balancer{}
+	cfg.Log = cli.log(env)
+	l, err := lab.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	d := &demo{env: env, lab: l, tshx: tshx, dir: dir}
+	d.say("A proxy at %s, a balancer in front of it at %s, and behind them an SSH node,", l.Addr, l.BalancerAddr)
+	d.say("a Redis and a TCP echo, all in this process; started in %s.", took(began))
+	d.way(ctx, "home", l.Addr, "Directly: tshx speaks TLS to the proxy and names the service by ALPN.")
+	d.way(ctx, "home-balancer", l.BalancerAddr, "Through a balancer that ends TLS: tshx tunnels through a WebSocket upgrade.")
+	switch {
+	case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return errors.New("interrupted")
+	case d.failed > 0:
+		d.say("\n%d of %d steps failed.", d.failed, d.steps)
+		return errShown
+	}
+	d.say("\nAll %d steps worked, in %s.", d.steps, took(began))
+	return nil
+}
+
+// findTshx prefers a tshx beside this program to one in PATH.
+func findTshx(name string) (string, error) {
+	if name == "tshx" {
+		if self, err := os.Executable(); err == nil {
+			beside := filepath.Join(filepath.Dir(self), "tshx")
+			if path, err := exec.LookPath(beside); err == nil {
+				return path, nil
+			}
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return "", &usageError{fmt.Sprintf("--tshx: %v", err)}
+	}
+	return filepath.Abs(path)
+}
+
+// demo shows one lab.
+type demo struct {
+	env  *Env
+	lab  *lab.Lab
+	tshx string
+	dir  string
+
+	vars          []string // of the current way, for tshx and clients
+	steps, failed int
+}
+
+func (d *demo) say(format string, a ...any) { fmt.Fprintf(d.env.Stdout, format+"\n", a...) }
+
+// way shows all services by one address.
+func (d *demo) way(ctx context.Context, home, addr, title string) {
+	d.say("\n%s", title)
+	w := writer{lab: d.lab, dir: d.dir}
+	_, err := w.login(home, home+".env", addr)
+	if err := errors.Join(err, d.lab.WriteWebCA(w.ca())); err != nil {
+		d.failed++
+		d.say("  FAILED to write the login: %v", err)
+		return
+	}
+	d.vars = []string{
+		"TELEPORT_HOME=" + filepath.Join(d.dir, home),
+		"TSHX_CA_FILE=" + w.ca(),
+		"XDG_CACHE_HOME=" + filepath.Join(d.dir, "cache"),
+	}
+	d.step(ctx, "ssh", d.ssh)
+	d.step(ctx, "redis", d.redis)
+	d.step(ctx, "tcp", d.tcp)
+	if path, err := exec.LookPath("ssh"); err == nil {
+		d.step(ctx, "OpenSSH", func(ctx context.Context) (string, error) { return d.openSSH(ctx, path) })
+	}
+	if path, err := exec.LookPath("redis-cli"); err == nil {
+		d.step(ctx, "redis-cli", func(ctx context.Context) (string, error) { return d.redisCLI(ctx, path) })
+	}
+}
+
+// step runs one part and prints what it has to say.
+func (d *demo) step(ctx context.Context, name string, run func(context.Context) (string, error)) {
+	d.steps++
+	began := time.Now()
+	text, err := run(ctx)
+	if err != nil {
+		d.failed++
+		d.say("  %-10s FAILED after %s: %v", name, took(began), err)
+		return
+	}
+	d.say("  %-10s %7s  %s", name, took(began), text)
+}
+
+// took is the time since began for people.
+func took(began time.Time) string {
+	return time.Since(began).Round(time.Millisecond).String()
+}

@@ -1,0 +1,255 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"tshx/internal/balancer"
+	"tshx/internal/profile"
+	"tshx/internal/proxyserver"
+	"tshx/internal/tlsroute"
+)
+
+// Config says what a lab consists of. The zero Config is a v17 cluster without
+// backends; Demo returns one with built-in ones.
+type Config struct {
+	Cluster string `yaml:"cluster"` // empty: lab.example.com
+	// Listen is the proxy's loopback host:port. Empty or port 0: a free port.
+	Listen string `yaml:"listen"`
+	// Behave is the release to imitate: v14 or v17 (the default).
+	Behave string `yaml:"behave"`
+	// KeyAlgorithm is for the keys of the cluster: rsa, ecdsa or ed25519. Empty:
+	// rsa for v14, else ecdsa.
+	KeyAlgorithm proxyserver.Algorithm `yaml:"key_algorithm"`
+	User         string                `yaml:"user"`   // empty: alice
+	Roles        []string              `yaml:"roles"`  // empty: access
+	Logins       []string              `yaml:"logins"` // SSH principals; empty: root and the user
+	// TrustForwardedFor takes the client's address from X-Forwarded-For.
+	TrustForwardedFor bool          `yaml:"trust_x_forwarded_for"`
+	PingInterval      time.Duration `yaml:"ping_interval"` // zero: 30s
+	MySQLVersion      string        `yaml:"mysql_version"` // announced before the database is known
+
+	Nodes     []Node     `yaml:"nodes"`
+	Databases []Database `yaml:"databases"`
+	Apps      []App      `yaml:"apps"`
+
+	// Balancer, if not nil, stands in front of the proxy on a port of its own.
+	Balancer *Balancer `yaml:"balancer"`
+
+	// Log gets what the parts of the lab have to say. Nil drops it.
+	Log *slog.Logger `yaml:"-"`
+}
+
+// Node is an SSH server. Without an address it is built in.
+type Node struct {
+	Name string `yaml:"name"`
+	Addr string `yaml:"addr"`
+}
+
+// Database is a database server. Without an address it is built in, which only
+// redis is.
+type Database struct {
+	Name     string `yaml:"name"`
+	Protocol string `yaml:"protocol"`
+	Addr     string `yaml:"addr"`     // host:port or unix:/path
+	User     string `yaml:"user"`     // put into the certificate; may be empty
+	Database string `yaml:"database"` // likewise
+}
+
+// App is a TCP or HTTP service. Without a host in its URI (tcp://, http://) it
+// is built in: an echo, and a page.
+type App struct {
+	Name string `yaml:"name"`
+	URI  string `yaml:"uri"`
+}
+
+// Balancer is what stands in front of the proxy; see balancer.Options.
+type Balancer struct {
+	Listen          string            `yaml:"listen"` // empty or port 0: a free port
+	L4              bool              `yaml:"l4"`
+	ALPN            balancer.ALPN     `yaml:"alpn"`
+	Upgrades        balancer.Upgrades `yaml:"upgrades"`
+	Refuse          int               `yaml:"refuse"`
+	Idle            time.Duration     `yaml:"idle"`
+	TwoForwardedFor bool              `yaml:"two_x_forwarded_for"`
+	ServerName      string            `yaml:"server"`
+}
+
+// Demo is a cluster with a node, a Redis, a TCP echo and a web page, all built
+// in.
+func Demo() Config {
+	return Config{
+		Nodes:     []Node{{Name: "node1"}},
+		Databases: []Database{{Name: "cache", Protocol: "redis", User: "default"}},
+		Apps:      []App{{Name: "echo", URI: "tcp://"}, {Name: "hello", URI: "http://"}},
+	}
+}
+
+// LoadConfig reads a Config from a YAML file. Unknown keys are errors; each
+// error is one line that says where it is.
+func LoadConfig(path string) (Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	c, err := parseConfig(b)
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func parseConfig(b []byte) (Config, error) {
+	var c Config
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return Config{}, yamlError(err)
+	}
+	return c, c.check()
+}
+
+// yamlError makes one line of what the parser says, without the names of Go
+// types.
+func yamlError(err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	var types *yaml.TypeError
+	if errors.As(err, &types) && len(types.Errors) > 0 {
+		text = types.Errors[0]
+	}
+	text = regexp.MustCompile(`field (\S+) not found in type \S+`).ReplaceAllString(text, `unknown key "$1"`)
+	text = regexp.MustCompile("cannot unmarshal !!\\S+ (`[^`]*` )?into (\\S+)").ReplaceAllString(text, "$1 is not what belongs here")
+	return errors.New(strings.Join(strings.Fields(text), " "))
+}
+
+// check reports the first mistake of a Config.
+func (c *Config) check() error {
+	switch c.Behave {
+	case "", "v14", "v17":
+	default:
+		return fmt.Errorf("behave: unknown release %q: use v14 or v17", c.Behave)
+	}
+	switch c.KeyAlgorithm {
+	case "", proxyserver.RSA, proxyserver.ECDSA, proxyserver.Ed25519:
+	default:
+		return fmt.Errorf("key_algorithm: unknown %q: use rsa, ecdsa or ed25519", c.KeyAlgorithm)
+	}
+	if err := checkListen("listen", c.Listen); err != nil {
+		return err
+	}
+	for what, name := range map[string]string{"cluster": c.Cluster, "user": c.User} {
+		if name != "" && profile.CheckName(what, name) != nil {
+			return fmt.Errorf("%s: %q cannot be part of a file name", what, name)
+		}
+	}
+	if c.Balancer != nil {
+		if err := checkListen("balancer: listen", c.Balancer.Listen); err != nil {
+			return err
+		}
+	}
+	return c.checkBackends()
+}
+
+func (c *Config) checkBackends() error {
+	var seen []string
+	name := func(kind, name string) error {
+		if name == "" {
+			return fmt.Errorf("%s without a name", kind)
+		}
+		if err := profile.CheckName(kind, name); err != nil {
+			return err
+		}
+		key := kind + " " + name
+		if slices.Contains(seen, key) {
+			return fmt.Errorf("%s %q is there twice", kind, name)
+		}
+		seen = append(seen, key)
+		return nil
+	}
+	for _, n := range c.Nodes {
+		if err := errors.Join(name("node", n.Name), checkAddr("node "+n.Name, n.Addr)); err != nil {
+			return firstError(err)
+		}
+	}
+	for _, db := range c.Databases {
+		if err := errors.Join(name("database", db.Name), checkDatabase(db)); err != nil {
+			return firstError(err)
+		}
+	}
+	for _, a := range c.Apps {
+		if err := errors.Join(name("app", a.Name), checkURI(a)); err != nil {
+			return firstError(err)
+		}
+	}
+	return nil
+}
+
+// firstError keeps a joined error to one line.
+func firstError(err error) error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()[0]
+	}
+	return err
+}
+
+// checkListen wants loopback: a lab gives everybody who reaches it a shell.
+func checkListen(what, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s: %q is no host:port", what, addr)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%s: %q is not on loopback, and a lab is for this machine only", what, addr)
+	}
+	return nil
+}
+
+func checkAddr(what, addr string) error {
+	if addr == "" || strings.HasPrefix(addr, "unix:/") {
+		return nil
+	}
+	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
+		return fmt.Errorf("%s: %q is no host:port", what, addr)
+	}
+	return nil
+}
+
+func checkDatabase(db Database) error {
+	known := slices.Contains([]string{"postgres", "cockroachdb", "mysql"}, db.Protocol) || tlsroute.HasInnerTLS("teleport-"+db.Protocol)
+	switch {
+	case !known:
+		return fmt.Errorf("database %q: unknown protocol %q", db.Name, db.Protocol)
+	case db.Addr == "" && db.Protocol != "redis":
+		return fmt.Errorf("database %q: needs an addr, for only redis is built in", db.Name)
+	}
+	return checkAddr("database "+db.Name, db.Addr)
+}
+
+func checkURI(a App) error {
+	u, err := url.Parse(a.URI)
+	if err != nil || !slices.Contains([]string{"tcp", "http", "https"}, u.Scheme) {
+		return fmt.Errorf("app %q: uri %q is neither tcp:// nor http:// nor https://", a.Name, a.URI)
+	}
+	if u.Scheme == "https" && u.Host == "" {
+		return fmt.Errorf("app %q: uri %q needs a host", a.Name, a.URI)
+	}
+	if u.Scheme == "tcp" && u.Host != "" {
+		return checkAddr("app "+a.Name, u.Host)
+	}
+	return nil
+}
