@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -51,17 +52,27 @@ func main() {
 	os.Exit(code)
 }
 
+// sameSignal is within what time a second signal counts as the first: timeout(1)
+// and others send one to the process and one to its group.
+const sameSignal = 200 * time.Millisecond
+
 // notifySignals returns a context that the first SIGINT or SIGTERM ends. The
-// second one exits at once.
+// second one exits at once. SIGPIPE is ignored, so that a reader of standard
+// output who leaves becomes an error like others.
 func notifySignals() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ch := make(chan os.Signal, 2)
 	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-ch
+		first := time.Now()
 		cancel()
-		<-ch
-		os.Exit(exitInterrupted)
+		for range ch {
+			if time.Since(first) > sameSignal {
+				os.Exit(exitInterrupted)
+			}
+		}
 	}()
 	return ctx, cancel
 }

@@ -203,7 +203,8 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"unknown command", []string{"down"}, exitUsage, "unexpected argument down"},
 		{"unknown flag", []string{"up", "--balancr"}, exitUsage, "unknown flag --balancr"},
-		{"bad release", []string{"up", "--behave", "v9"}, exitUsage, `must be one of "v14","v17"`},
+		{"bad release", []string{"up", "--behave", "v9"}, exitUsage, `--behave "v9": use v14 or v17`},
+		{"bad layout", []string{"up", "--layout", "v9"}, exitUsage, `--layout "v9": use v14 or v17`},
 		{"bad duration", []string{"up", "--ttl", "soon"}, exitUsage, "--ttl"},
 		{"bad status", []string{"up", "--balancer-refuse", "200"}, exitUsage, "400 to 599"},
 		{"no such config", []string{"up", "--config", filepath.Join(dir, "none")}, exitFailure, "no such file"},

@@ -19,8 +19,8 @@ type upCmd struct {
 	Config string        `placeholder:"FILE" help:"Take cluster and backends from this YAML file. Default: built-in backends."`
 	Dir    string        `placeholder:"DIR" help:"Write home directory and env file there. Default: a temporary directory, removed at the end."`
 	Listen string        `placeholder:"HOST:PORT" help:"Listen there. Default: a free port on 127.0.0.1."`
-	Behave string        `placeholder:"v14|v17" enum:"v14,v17," default:"" help:"Imitate this release of the proxy. Default: v17."`
-	Layout string        `placeholder:"v14|v17" enum:"v14,v17," default:"" help:"Write the home directory as this release does. Default: as --behave."`
+	Behave string        `placeholder:"v14|v17" help:"Imitate this release of the proxy. Default: v17."`
+	Layout string        `placeholder:"v14|v17" help:"Write the home directory as this release does. Default: as --behave."`
 	TTL    time.Duration `name:"ttl" placeholder:"12h" default:"12h" help:"Lifetime of the certificates; negative for expired ones."`
 	balancerFlags
 }
@@ -37,6 +37,16 @@ type balancerFlags struct {
 	UnaskedALPN   bool          `name:"balancer-unasked-alpn" help:"It selects http/1.1 even if that was not offered."`
 	AlertALPN     bool          `name:"balancer-alert-alpn" help:"It knows http/1.1 only and answers other offers with an alert."`
 	TwoForwarded  bool          `name:"balancer-two-forwarded-for" help:"It sends X-Forwarded-For twice, and the proxy looks at it."`
+}
+
+// Validate is called by kong.
+func (c *upCmd) Validate() error {
+	for flag, value := range map[string]string{"--behave": c.Behave, "--layout": c.Layout} {
+		if value != "" && value != "v14" && value != "v17" {
+			return fmt.Errorf("%s %q: use v14 or v17", flag, value)
+		}
+	}
+	return nil
 }
 
 // Run starts the lab, writes the files, says where they are and waits.

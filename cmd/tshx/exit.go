@@ -69,6 +69,7 @@ func hint(err error) string {
 		login       *sshproxy.LoginError
 		dns         *net.DNSError
 		untrusted   *tls.CertificateVerificationError
+		op          *net.OpError
 	)
 	switch {
 	case errors.As(err, &taken):
@@ -91,6 +92,10 @@ func hint(err error) string {
 		return "use another login, or ask for a role that allows it"
 	case errors.As(err, &dns):
 		return "check the name and your network"
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert
+		return "the proxy did not take your certificate; log in again with tsh login"
+	case errors.Is(err, localproxy.ErrNoAnswer):
+		return "the server behind it may be down, or your role may not allow it; the proxy's log says which"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "is the proxy up, and the port right?"
 	case errors.Is(err, context.DeadlineExceeded):

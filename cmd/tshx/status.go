@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tshx/internal/profile"
+	"tshx/internal/tlsroute"
 )
 
 type statusCmd struct {
@@ -170,9 +171,10 @@ func (t transport) String() string {
 	default:
 		s = "not tested yet; the first connection does"
 	}
-	if t.Source != "" {
-		s += ", from the " + t.Source
-	}
+	s += map[string]string{
+		string(tlsroute.SourceEnv): ", set by the environment", string(tlsroute.SourceProfile): ", found by the login",
+		string(tlsroute.SourceMemory): ", remembered", string(tlsroute.SourceTest): ", tested",
+	}[t.Source]
 	if t.Evidence != "" {
 		s += ": " + t.Evidence
 	}

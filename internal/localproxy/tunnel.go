@@ -2,12 +2,17 @@ package localproxy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync/atomic"
 
 	"tshx/internal/conn"
 )
+
+// ErrNoAnswer says that the proxy took what a client sent and ended the
+// connection without a byte in return.
+var ErrNoAnswer = errors.New("the proxy closed the connection without an answer")
 
 // Tunnel is a Handler that joins each connection to one dialled upstream.
 type Tunnel struct {
@@ -20,6 +25,9 @@ type Tunnel struct {
 	Failed func(client net.Conn, err error)
 	// Report is told about each failed connection. Nil logs only.
 	Report func(err error)
+	// Answers says that a server of this kind answers whatever it is sent, so
+	// that an end without an answer is a failure: ErrNoAnswer.
+	Answers bool
 	Route  string // for logs
 	Log    *slog.Logger
 
@@ -43,6 +51,9 @@ func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
 		return
 	}
 	st, err := conn.Splice(ctx, cl, upstream)
+	if err == nil && t.Answers && st.Sent > 0 && st.Received == 0 {
+		err = ErrNoAnswer
+	}
 	log.Debug("connection ended", "remote", client.RemoteAddr().String(), "sent", st.Sent, "received", st.Received, "dur", st.Duration, "err", err)
 	if err != nil && t.Report != nil && ctx.Err() == nil && !conn.Orderly(err) && !conn.PeerGone(err) {
 		t.Report(err)
