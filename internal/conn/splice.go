@@ -40,6 +40,7 @@ type splicer struct {
 	linger        time.Duration
 
 	lingering atomic.Bool
+	first     atomic.Pointer[net.Conn] // whose stream ended first
 	moved     atomic.Int64 // UnixNano of the last byte, kept while lingering
 	timer     *time.Timer
 
@@ -65,6 +66,7 @@ func (s *splicer) run(ctx context.Context) (Stats, error) {
 	s.local.Close()
 	s.remote.Close()
 	st.Duration = time.Since(start)
+	st.RemoteFirst = *s.first.Load() == s.remote
 	return st, s.err
 }
 
@@ -72,6 +74,7 @@ func (s *splicer) run(ctx context.Context) (Stats, error) {
 // by aborting both connections.
 func (s *splicer) half(dst, src net.Conn, srcName, dstName string) int64 {
 	n, rerr, werr := pump(dst, src, s.touch)
+	s.first.CompareAndSwap(nil, &src)
 	switch {
 	case werr != nil:
 		s.abort(fmt.Errorf("write to the %s: %w", dstName, werr))

@@ -45,8 +45,14 @@ func TestSpliceHalfClose(t *testing.T) {
 			client, server, done := spliced(t, t.Context(), pair)
 			halfClose(t, client, server, "question")
 			halfClose(t, server, client, "answer")
-			if r := <-done; r.err != nil {
-				t.Error(r.err)
+			if r := <-done; r.err != nil || r.RemoteFirst {
+				t.Errorf("Splice = %+v", r)
+			}
+			client, server, done = spliced(t, t.Context(), pair)
+			halfClose(t, server, client, "greeting")
+			halfClose(t, client, server, "reply")
+			if r := <-done; r.err != nil || !r.RemoteFirst {
+				t.Errorf("Splice = %+v", r)
 			}
 		})
 	}

@@ -51,7 +51,7 @@ func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
 		return
 	}
 	st, err := conn.Splice(ctx, cl, upstream)
-	if err == nil && t.Answers && st.Sent > 0 && st.Received == 0 {
+	if err == nil && t.Answers && st.RemoteFirst && st.Sent > 0 && st.Received == 0 {
 		err = ErrNoAnswer
 	}
 	log.Debug("connection ended", "remote", client.RemoteAddr().String(), "sent", st.Sent, "received", st.Received, "dur", st.Duration, "err", err)

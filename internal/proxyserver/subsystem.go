@@ -74,6 +74,16 @@ type bareChannel struct {
 	meta ssh.ConnMetadata
 }
 
+// Read drops an error that comes with bytes: it is that of asking the client for
+// more, which fails once the client has left, while there may be more to read.
+func (c bareChannel) Read(p []byte) (int, error) {
+	n, err := c.Channel.Read(p)
+	if n > 0 {
+		err = nil
+	}
+	return n, err
+}
+
 func (c bareChannel) LocalAddr() net.Addr              { return c.meta.LocalAddr() }
 func (c bareChannel) RemoteAddr() net.Addr             { return c.meta.RemoteAddr() }
 func (c bareChannel) SetDeadline(time.Time) error      { return os.ErrNoDeadline }

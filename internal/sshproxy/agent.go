@@ -36,7 +36,9 @@ func (a certAgent) SignWithFlags(key ssh.PublicKey, data []byte, flags agent.Sig
 		return nil, errors.New("the forwarded agent does not hold this key")
 	}
 	alg := ""
-	switch {
+	switch t := a.signer.PublicKey().Type(); {
+	case t != ssh.CertAlgoRSAv01 && t != ssh.KeyAlgoRSA:
+		// The flags choose among the hashes of RSA and mean nothing to others.
 	case flags&agent.SignatureFlagRsaSha256 != 0:
 		alg = ssh.KeyAlgoRSASHA256
 	case flags&agent.SignatureFlagRsaSha512 != 0:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -38,14 +39,21 @@ type Authorities struct {
 // patterns match host. Patterns carry no port, so host is a bare name or
 // address (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"). Lines that cannot be read
 // are passed over, as OpenSSH does. It returns ErrNoAuthority if none is left.
-func ParseAuthorities(knownHosts []byte, host string) (*Authorities, error) {
+//
+// The lines of an identity file may name the cluster only; to take them,
+// give the names of its clusters too (docs/protocol.md, "Host keys").
+func ParseAuthorities(knownHosts []byte, host string, clusters ...string) (*Authorities, error) {
 	a := &Authorities{host: host}
+	names := append([]string{host}, clusters...)
 	for line := range bytes.Lines(knownHosts) {
 		if !bytes.HasPrefix(bytes.TrimSpace(line), []byte("@cert-authority")) {
 			continue
 		}
-		_, hosts, key, _, _, err := ssh.ParseKnownHosts(line)
-		if err == nil && matchHost(hosts, host) {
+		marker, patterns, key, _, _, err := ssh.ParseKnownHosts(line)
+		if err != nil || marker != "cert-authority" {
+			continue
+		}
+		if slices.ContainsFunc(names, func(n string) bool { return matchHost(patterns, n) }) {
 			a.keys = append(a.keys, key)
 		}
 	}
@@ -60,7 +68,7 @@ func matchHost(patterns []string, host string) bool {
 	matched := false
 	for _, p := range patterns {
 		p, negated := strings.CutPrefix(p, "!")
-		if ok, err := path.Match(strings.ToLower(p), strings.ToLower(host)); err != nil || !ok {
+		if !matchPattern(p, host) {
 			continue
 		}
 		if negated {
@@ -71,32 +79,53 @@ func matchHost(patterns []string, host string) bool {
 	return matched
 }
 
+// matchPattern knows * and ? (ssh_config(5), "PATTERNS"). Brackets stand around
+// a host with a port, which is never ours.
+func matchPattern(pattern, host string) bool {
+	if strings.ContainsAny(pattern, `[\`) {
+		return false
+	}
+	ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(host))
+	return ok && err == nil
+}
+
 // Callback returns the check of a server's host key: it must be a host
 // certificate, signed by one of the authorities, valid now, and made out to
 // the dialled host or to the proxy's name. Bare keys are refused.
 func (a *Authorities) Callback() ssh.HostKeyCallback {
-	checker := &ssh.CertChecker{IsHostAuthority: func(key ssh.PublicKey, _ string) bool {
-		for _, k := range a.keys {
-			if bytes.Equal(k.Marshal(), key.Marshal()) {
-				return true
-			}
-		}
-		return false
-	}}
 	return func(addr string, _ net.Addr, key ssh.PublicKey) error {
-		cert, ok := key.(*ssh.Certificate)
-		if !ok {
-			return &HostKeyError{a.host, errors.New("the server showed a bare key instead of a host certificate")}
-		}
-		err := checker.CheckHostKey(addr, nil, cert)
-		if err != nil && !strings.EqualFold(hostOf(addr), a.host) {
-			err = checker.CheckHostKey(net.JoinHostPort(a.host, "22"), nil, cert)
-		}
-		if err != nil {
+		if err := a.check(hostOf(addr), key); err != nil {
 			return &HostKeyError{a.host, err}
 		}
 		return nil
 	}
+}
+
+func (a *Authorities) check(dialled string, key ssh.PublicKey) error {
+	cert, ok := key.(*ssh.Certificate)
+	switch {
+	case !ok:
+		return errors.New("the server showed a bare key instead of a host certificate")
+	case cert.CertType != ssh.HostCert:
+		return errors.New("the server showed a certificate that is not one for hosts")
+	case !a.signed(cert):
+		return errors.New("the host certificate is signed by an authority that is not known")
+	case len(cert.ValidPrincipals) == 0: // x/crypto/ssh takes it for any host
+		return errors.New("the host certificate names no host")
+	}
+	name := dialled
+	for _, p := range cert.ValidPrincipals {
+		if strings.EqualFold(p, dialled) || strings.EqualFold(p, a.host) {
+			name = p
+			break
+		}
+	}
+	return new(ssh.CertChecker).CheckCert(name, cert)
+}
+
+func (a *Authorities) signed(cert *ssh.Certificate) bool {
+	ca := cert.SignatureKey.Marshal()
+	return slices.ContainsFunc(a.keys, func(k ssh.PublicKey) bool { return bytes.Equal(k.Marshal(), ca) })
 }
 
 func hostOf(addr string) string {
