@@ -4,10 +4,13 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"os"
 )
 
 func main() {
+	log.SetOutput(io.Discard) // libraries print there what we report ourselves
 	env := systemEnv()
 	ctx, stop := notifySignals(context.Background(), os.Exit)
 	code := run(ctx, env, os.Args[1:])

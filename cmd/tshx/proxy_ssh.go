@@ -54,11 +54,7 @@ func (l *login) pipeSSH(ctx context.Context, env *Env, user string, node sshprox
 	if user, err = sshproxy.Login(cert, user, env.osUser()); err != nil {
 		return err
 	}
-	lines, err := l.HostKeyLines()
-	if err != nil {
-		return err
-	}
-	hosts, err := sshproxy.ParseAuthorities(lines, l.Name)
+	hosts, err := l.sshAuthorities()
 	if err != nil {
 		return err
 	}
@@ -79,6 +75,23 @@ func (l *login) pipeSSH(ctx context.Context, env *Env, user string, node sshprox
 		err = nil
 	}
 	return err
+}
+
+// sshAuthorities returns the CAs that may vouch for the proxy's SSH host key.
+// The lines of an identity file may name its cluster and no proxy.
+func (l *login) sshAuthorities() (*sshproxy.Authorities, error) {
+	lines, err := l.HostKeyLines()
+	if err != nil {
+		return nil, err
+	}
+	if l.IdentityFile == "" {
+		return sshproxy.ParseAuthorities(lines, l.Name)
+	}
+	root, err := l.RootCluster()
+	if err != nil {
+		return nil, err
+	}
+	return sshproxy.ParseAuthorities(lines, l.Name, root)
 }
 
 // dialSSH reaches the proxy's SSH service: on the one TLS port, or, for a proxy

@@ -65,6 +65,7 @@ func labCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	home := ts.MkAbs(args[0])
 	ts.Check(l.WriteHome(home, l.Addr, o))
+	ts.Check(l.WriteIdentityFile(ts.MkAbs("identity"), o))
 	ca := ts.MkAbs("web-ca.pem")
 	ts.Check(os.WriteFile(ca, l.Authority.Web.PEM(), 0o600))
 	ts.Setenv("TELEPORT_HOME", home)

@@ -41,7 +41,7 @@ type splicer struct {
 
 	lingering atomic.Bool
 	first     atomic.Pointer[net.Conn] // whose stream ended first
-	moved     atomic.Int64 // UnixNano of the last byte, kept while lingering
+	moved     atomic.Int64             // UnixNano of the last byte, kept while lingering
 	timer     *time.Timer
 
 	fail sync.Once

@@ -28,8 +28,8 @@ type Tunnel struct {
 	// Answers says that a server of this kind answers whatever it is sent, so
 	// that an end without an answer is a failure: ErrNoAnswer.
 	Answers bool
-	Route  string // for logs
-	Log    *slog.Logger
+	Route   string // for logs
+	Log     *slog.Logger
 
 	serial atomic.Int64
 }
