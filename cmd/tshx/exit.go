@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"tshx/internal/dbproxy"
 	"tshx/internal/localproxy"
 	"tshx/internal/profile"
 	"tshx/internal/sshproxy"
@@ -94,7 +95,7 @@ func hint(err error) string {
 		return "check the name and your network"
 	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert
 		return "the proxy did not take your certificate; log in again with tsh login"
-	case errors.Is(err, localproxy.ErrNoAnswer):
+	case errors.Is(err, dbproxy.ErrNoAnswer):
 		return "the server behind it may be down, or your role may not allow it; the proxy's log says which"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "is the proxy up, and the port right?"

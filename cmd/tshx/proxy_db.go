@@ -59,7 +59,7 @@ func (c *proxyDBCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	}
 	go l.finder.Find(ctx) // so that the first client need not wait for it
 	up := &dbproxy.Upstream{Engine: engine, Database: c.Name, Dialer: l.dialer, Cert: cert, Tunnel: c.Tunnel}
-	return c.serve(ctx, env, ln, &localproxy.Tunnel{Dial: up.Dial, Answers: true, Route: fmt.Sprintf("database %q", c.Name)})
+	return c.serve(ctx, env, ln, &localproxy.Tunnel{Dial: up.Dial, Check: up.Check, Route: fmt.Sprintf("database %q", c.Name)})
 }
 
 // announce says where the proxy listens and how to use it. Scripts may rely on

@@ -57,7 +57,7 @@ func Orderly(err error) bool {
 }
 
 // PeerGone reports whether err says that the other end has reset the
-// connection or stopped reading from it.
+// connection or stopped reading from it. ENOTCONN is what shutdown(2) says then.
 func PeerGone(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ENOTCONN)
 }

@@ -91,6 +91,18 @@ func TestSpliceResetIsNotAnEnd(t *testing.T) {
 	}
 }
 
+// A client that has half-closed and then goes for good did nothing wrong: there
+// is nothing left to tell it.
+func TestSpliceClientGoneAfterItsEnd(t *testing.T) {
+	client, server, done := spliced(t, t.Context(), tcpPair)
+	halfClose(t, client, server, "bye")
+	Abort(client.(net.Conn))
+	server.CloseWrite()
+	if r := <-done; r.err != nil && !PeerGone(r.err) {
+		t.Errorf("Splice = %v", r.err)
+	}
+}
+
 func TestSpliceClientGone(t *testing.T) {
 	client, server, done := spliced(t, t.Context(), tcpPair)
 	Abort(client.(net.Conn))

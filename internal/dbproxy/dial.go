@@ -3,8 +3,10 @@ package dbproxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 
+	"tshx/internal/conn"
 	"tshx/internal/tlsroute"
 )
 
@@ -19,6 +21,19 @@ type Upstream struct {
 	// Tunnel shows the certificate for every client, who then speaks without
 	// TLS of its own.
 	Tunnel bool
+}
+
+// ErrNoAnswer says that the proxy took what a client sent and ended the
+// connection without a byte in return.
+var ErrNoAnswer = errors.New("the proxy closed the connection without an answer")
+
+// Check implements the Check of localproxy.Tunnel: it returns ErrNoAnswer for a
+// connection that the proxy ended where a database would have answered.
+func (u *Upstream) Check(st conn.Stats) error {
+	if st.RemoteFirst && st.Received == 0 && st.Sent > 0 && st.Sent != u.Engine.Unanswered {
+		return ErrNoAnswer
+	}
+	return nil
 }
 
 // Dial implements the Dial of localproxy.Tunnel.

@@ -35,6 +35,9 @@ type Engine struct {
 	Command func(Endpoint) []string
 	// URL is the address in the form that drivers and graphical clients take.
 	URL func(Endpoint) *url.URL
+	// Unanswered is the length of the one message, sent alone, that servers of
+	// this engine do not answer. Zero: they answer everything.
+	Unanswered int64
 	// NeedsCert looks at the first bytes of a client in plain mode and reports
 	// whether the proxy must see the database certificate for this connection.
 	// It returns the connection to use from then on, with those bytes replayed.

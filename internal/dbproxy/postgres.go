@@ -19,8 +19,9 @@ var postgres = Engine{
 	Command: func(e Endpoint) []string {
 		return []string{"psql", postgresURL(e).String()}
 	},
-	URL:       postgresURL,
-	NeedsCert: postgresCancel,
+	URL:        postgresURL,
+	NeedsCert:  postgresCancel,
+	Unanswered: postgresCancelLength,
 }
 
 func postgresURL(e Endpoint) *url.URL {

@@ -2,17 +2,12 @@ package localproxy
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"sync/atomic"
 
 	"tshx/internal/conn"
 )
-
-// ErrNoAnswer says that the proxy took what a client sent and ended the
-// connection without a byte in return.
-var ErrNoAnswer = errors.New("the proxy closed the connection without an answer")
 
 // Tunnel is a Handler that joins each connection to one dialled upstream.
 type Tunnel struct {
@@ -25,9 +20,9 @@ type Tunnel struct {
 	Failed func(client net.Conn, err error)
 	// Report is told about each failed connection. Nil logs only.
 	Report func(err error)
-	// Answers says that a server of this kind answers whatever it is sent, so
-	// that an end without an answer is a failure: ErrNoAnswer.
-	Answers bool
+	// Check judges a connection that has ended in order: an error is a failure
+	// after all. Nil takes it for what it seems.
+	Check func(conn.Stats) error
 	Route   string // for logs
 	Log     *slog.Logger
 
@@ -51,8 +46,8 @@ func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
 		return
 	}
 	st, err := conn.Splice(ctx, cl, upstream)
-	if err == nil && t.Answers && st.RemoteFirst && st.Sent > 0 && st.Received == 0 {
-		err = ErrNoAnswer
+	if err == nil && t.Check != nil {
+		err = t.Check(st)
 	}
 	log.Debug("connection ended", "remote", client.RemoteAddr().String(), "sent", st.Sent, "received", st.Received, "dur", st.Duration, "err", err)
 	if err != nil && t.Report != nil && ctx.Err() == nil && !conn.Orderly(err) && !conn.PeerGone(err) {

@@ -169,3 +169,12 @@ func roundTrip(t testing.TB, c net.Conn, text string) string {
 	}
 	return string(b)
 }
+
+func parseCert(t testing.TB, der []byte) *x509.Certificate {
+	t.Helper()
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
