@@ -67,8 +67,13 @@ func (e signalError) Error() string { return "received " + e.sig.String() }
 // exitInterrupted is the exit code after a second signal.
 const exitInterrupted = 130
 
+// sameSignal is the time within which signals count as one: timeout(1) sends
+// its signal to the process and to the group, and a terminal that closes sends
+// SIGHUP after SIGINT.
+const sameSignal = 200 * time.Millisecond
+
 // notifySignals returns a context that the first SIGINT, SIGTERM or SIGHUP
-// ends. The second one exits the process at once.
+// ends. A second one, later than sameSignal, exits the process at once.
 //
 // SIGPIPE is ignored here, so that a reader of our standard error who leaves
 // does not end the connections of others; children still get the default.
@@ -78,15 +83,12 @@ func notifySignals(parent context.Context, exit func(int)) (context.Context, fun
 	signal.Notify(ch, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	go func() {
-		for n := 0; ; n++ {
-			select {
-			case sig := <-ch:
-				if n > 0 {
-					exit(exitInterrupted)
-				}
-				cancel(signalError{sig})
-			case <-parent.Done():
-				return
+		sig := <-ch
+		first := time.Now()
+		cancel(signalError{sig})
+		for range ch {
+			if time.Since(first) >= sameSignal {
+				exit(exitInterrupted)
 			}
 		}
 	}()

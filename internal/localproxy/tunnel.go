@@ -23,8 +23,8 @@ type Tunnel struct {
 	// Check judges a connection that has ended in order: an error is a failure
 	// after all. Nil takes it for what it seems.
 	Check func(conn.Stats) error
-	Route   string // for logs
-	Log     *slog.Logger
+	Route string // for logs
+	Log   *slog.Logger
 
 	serial atomic.Int64
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,14 +30,12 @@ var authority = sync.OnceValue(func() *proxyserver.Authority {
 	return a
 })
 
-// world is a port on which a proxy, or a balancer in front of it, can be put.
+// world is a port behind which a proxy, or a balancer in front of it, can be
+// put.
 type world struct {
 	t      testing.TB
-	proxy  *proxyserver.Server
 	direct string // the proxy's own address
-	mu     sync.Mutex
-	front  *accept.Set
-	stop   context.CancelFunc
+	front  atomic.Pointer[func(net.Conn)]
 	Addr   string // what clients dial
 }
 
@@ -51,13 +50,14 @@ func newWorld(t testing.TB, b proxyserver.Behavior) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
-	w := &world{t: t, proxy: p, direct: serve(t, p.ServeConn)}
-	ln := mustListen(t, "127.0.0.1:0")
-	w.Addr = ln.Addr().String()
-	w.put(ln, forward(w.direct))
-	t.Cleanup(w.clear)
+	w := &world{t: t, direct: serve(t, p.ServeConn)}
+	w.replace(forward(w.direct))
+	w.Addr = serve(t, func(c net.Conn) { (*w.front.Load())(c) })
 	return w
 }
+
+// replace puts something else behind the port, for new connections.
+func (w *world) replace(handler func(net.Conn)) { w.front.Store(&handler) }
 
 func mustListen(t testing.TB, addr string) net.Listener {
 	t.Helper()
@@ -71,41 +71,15 @@ func mustListen(t testing.TB, addr string) net.Listener {
 // serve runs handler for each connection of a listener for as long as the test.
 func serve(t testing.TB, handler func(net.Conn)) string {
 	ln := mustListen(t, "127.0.0.1:0")
-	t.Cleanup(listenWith(ln, new(accept.Set), handler))
-	return ln.Addr().String()
-}
-
-func listenWith(ln net.Listener, set *accept.Set, handler func(net.Conn)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
+	var set accept.Set
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		accept.Loop(ctx, ln, func(c net.Conn) { set.Go(c, handler) })
 	}()
-	return func() { cancel(); <-done; set.Close(); set.Wait() }
-}
-
-func (w *world) put(ln net.Listener, handler func(net.Conn)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.front = new(accept.Set)
-	w.stop = listenWith(ln, w.front, handler)
-}
-
-func (w *world) clear() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.stop != nil {
-		w.stop()
-		w.stop = nil
-	}
-}
-
-// replace puts something else on the port.
-func (w *world) replace(handler func(net.Conn)) {
-	w.t.Helper()
-	w.clear()
-	w.put(mustListen(w.t, w.Addr), handler)
+	t.Cleanup(func() { cancel(); <-done; set.Close(); set.Wait() })
+	return ln.Addr().String()
 }
 
 // forward is a layer-4 balancer that does not touch TLS.

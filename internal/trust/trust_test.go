@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"io"
 	"math/big"
 	"net"
 	"testing"
@@ -100,9 +101,26 @@ func TestPublic(t *testing.T) {
 
 func handshake(t *testing.T, cfg *tls.Config, cert tls.Certificate) error {
 	t.Helper()
-	a, b := net.Pipe()
-	defer a.Close()
-	defer b.Close()
-	go tls.Server(b, &tls.Config{Certificates: []tls.Certificate{cert}}).HandshakeContext(t.Context())
-	return tls.Client(a, cfg).HandshakeContext(t.Context())
+	// Not a net.Pipe: it has no buffer, so that an alert would wait for a server
+	// that is itself still writing.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}).HandshakeContext(t.Context())
+		io.Copy(io.Discard, c)
+	}()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return tls.Client(c, cfg).HandshakeContext(t.Context())
 }
