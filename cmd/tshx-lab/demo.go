@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tshx/internal/lab"
+	"tshx/internal/program"
 )
 
 // demoTimeout bounds the whole demonstration.
@@ -70,7 +71,7 @@ func findTshx(name string) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil && !errors.Is(err, exec.ErrDot) {
-		return "", &usageError{fmt.Sprintf("--tshx: %v", err)}
+		return "", program.Usagef("--tshx: %v", err)
 	}
 	return filepath.Abs(path)
 }

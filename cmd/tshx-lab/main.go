@@ -13,20 +13,15 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"strings"
-	"syscall"
-	"time"
 
-	"github.com/alecthomas/kong"
+	"tshx/internal/program"
 )
 
-// Exit codes.
+// Exit codes. A second signal exits with program.ExitInterrupted.
 const (
-	exitOK          = 0
-	exitFailure     = 1
-	exitUsage       = 2
-	exitInterrupted = 130 // a second signal
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
 )
 
 // Env is what a command may use of its process.
@@ -46,69 +41,18 @@ type CLI struct {
 const description = `A small access-proxy cluster on loopback, to try tshx against without a real one. Whoever can read its home directory gets a shell as you; it is for this machine only.`
 
 func main() {
-	ctx, stop := notifySignals()
+	ctx, stop := program.Signals(context.Background())
 	code := run(ctx, &Env{Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
-// sameSignal is within what time a second signal counts as the first: timeout(1)
-// and others send one to the process and one to its group.
-const sameSignal = 200 * time.Millisecond
-
-// notifySignals returns a context that the first SIGINT or SIGTERM ends. The
-// second one exits at once. SIGPIPE is ignored, so that a reader of standard
-// output who leaves becomes an error like others.
-func notifySignals() (context.Context, func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	ch := make(chan os.Signal, 2)
-	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-ch
-		first := time.Now()
-		cancel()
-		for range ch {
-			if time.Since(first) > sameSignal {
-				os.Exit(exitInterrupted)
-			}
-		}
-	}()
-	return ctx, cancel
-}
-
-// exitHelp carries the exit code out of kong, which would end the process.
-type exitHelp int
-
 // run parses args, runs the command and returns the exit code.
-func run(ctx context.Context, env *Env, args []string) (code int) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case exitHelp:
-			code = int(r)
-		default:
-			panic(r)
-		}
-	}()
+func run(ctx context.Context, env *Env, args []string) int {
 	var cli CLI
-	parser, err := kong.New(&cli,
-		kong.Name("tshx-lab"), kong.Description(description),
-		kong.Writers(env.Stdout, env.Stderr),
-		kong.Exit(func(code int) { panic(exitHelp(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env, &cli))
-	if err != nil {
-		return fail(env, err)
-	}
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
-	kctx, err := parser.Parse(args)
-	if err != nil {
-		return fail(env, &usageError{fmt.Sprintf("%v; see tshx-lab --help", err)})
-	}
-	return fail(env, kctx.Run())
+	return fail(env, program.Run(ctx, &cli, program.Spec{
+		Name: "tshx-lab", Description: description, Stdout: env.Stdout, Stderr: env.Stderr, Bind: []any{env, &cli},
+	}, args))
 }
 
 // log returns the logger that the flags ask for.
@@ -119,11 +63,6 @@ func (c *CLI) log(env *Env) *slog.Logger {
 	return slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// usageError is a mistake on the command line.
-type usageError struct{ text string }
-
-func (e *usageError) Error() string { return e.text }
-
 // errShown is a failure that has been printed already.
 var errShown = errors.New("failed")
 
@@ -133,9 +72,9 @@ func fail(env *Env, err error) int {
 		return exitOK
 	}
 	if !errors.Is(err, errShown) {
-		fmt.Fprintf(env.Stderr, "tshx-lab: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+		fmt.Fprintf(env.Stderr, "tshx-lab: %s\n", program.Line(err))
 	}
-	var usage *usageError
+	var usage *program.UsageError
 	if errors.As(err, &usage) {
 		return exitUsage
 	}

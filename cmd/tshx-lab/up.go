@@ -13,6 +13,7 @@ import (
 	"tshx/internal/balancer"
 	"tshx/internal/lab"
 	"tshx/internal/profile"
+	"tshx/internal/program"
 )
 
 type upCmd struct {
@@ -101,17 +102,17 @@ func (f *balancerFlags) apply(cfg *lab.Config) error {
 	}
 	b := &lab.Balancer{Listen: f.Address, L4: f.L4, Refuse: f.Refuse, Idle: f.Idle, TwoForwardedFor: f.TwoForwarded}
 	if cfg.Balancer != nil {
-		return &usageError{"the --balancer flags and the balancer in the configuration file exclude each other"}
+		return program.Usagef("the --balancer flags and the balancer in the configuration file exclude each other")
 	}
 	switch {
 	case f.UnaskedALPN && f.AlertALPN:
-		return &usageError{"--balancer-unasked-alpn and --balancer-alert-alpn exclude each other"}
+		return program.Usagef("--balancer-unasked-alpn and --balancer-alert-alpn exclude each other")
 	case f.Refuse != 0 && (f.Refuse < 400 || f.Refuse > 599):
-		return &usageError{fmt.Sprintf("--balancer-refuse %d: use a status from 400 to 599", f.Refuse)}
+		return program.Usagef("--balancer-refuse %d: use a status from 400 to 599", f.Refuse)
 	case f.Idle < 0:
-		return &usageError{"--balancer-idle cannot be negative"}
+		return program.Usagef("--balancer-idle cannot be negative")
 	case f.L4 && (f.WebSocketOnly || f.DropUpgrade || f.Refuse != 0 || f.TwoForwarded):
-		return &usageError{"--balancer-l4 sees no requests, so that nothing about them can be asked of it"}
+		return program.Usagef("--balancer-l4 sees no requests, so that nothing about them can be asked of it")
 	}
 	if f.UnaskedALPN {
 		b.ALPN = balancer.ALPNUnasked

@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 
-	"github.com/alecthomas/kong"
+	"tshx/internal/program"
 )
 
 // CLI is the grammar. Flags keep tsh's names and environment variables where
@@ -39,60 +36,14 @@ type Globals struct {
 
 const description = `Connects ordinary clients (OpenSSH, psql, mysql, redis-cli, ...) to an access proxy that routes by TLS SNI and ALPN, directly or through a layer-7 balancer, with the login that tsh left on disk.`
 
-// exitHelp carries the exit code out of kong, which would end the process.
-type exitHelp int
-
-// run parses args and runs the command. It returns the exit code.
-func run(ctx context.Context, env *Env, args []string) (code int) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case exitHelp:
-			code = int(r)
-		default:
-			panic(r)
-		}
-	}()
+// run parses args, runs the command and returns the exit code.
+func run(ctx context.Context, env *Env, args []string) int {
 	var cli CLI
-	parser, err := kong.New(&cli,
-		kong.Name("tshx"), kong.Description(description),
-		kong.Writers(env.Stdout, env.Stderr),
-		kong.Exit(func(code int) { panic(exitHelp(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env, &cli.Globals))
-	if err != nil {
-		return fail(env, err)
-	}
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
-	kctx, err := parser.Parse(args)
-	if err != nil {
-		return fail(env, usageOf(err))
-	}
-	env.Log = newLog(env.Stderr, cli.Debug)
-	return fail(env, kctx.Run())
-}
-
-// usageError is a mistake on the command line.
-type usageError struct {
-	text string
-}
-
-func (e *usageError) Error() string { return e.text }
-
-func usagef(format string, a ...any) error { return &usageError{fmt.Sprintf(format, a...)} }
-
-// usageOf turns a parser's error into one line with the way to help.
-func usageOf(err error) error {
-	help := "tshx --help"
-	var p *kong.ParseError
-	if errors.As(err, &p) && p.Context != nil {
-		if n := p.Context.Selected(); n != nil {
-			help = "tshx " + strings.TrimPrefix(n.Path(), "tshx ") + " --help"
-		}
-	}
-	return usagef("%v; see: %s", err, help)
+	return fail(env, program.Run(ctx, &cli, program.Spec{
+		Name: "tshx", Description: description, Stdout: env.Stdout, Stderr: env.Stderr,
+		Bind:   []any{env, &cli.Globals},
+		Parsed: func() { env.Log = newLog(env.Stderr, cli.Debug) },
+	}, args))
 }
 
 // newLog returns the log on standard error: warnings without a time, or, for

@@ -7,17 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"syscall"
 
 	"tshx/internal/dbproxy"
 	"tshx/internal/localproxy"
 	"tshx/internal/profile"
+	"tshx/internal/program"
 	"tshx/internal/sshproxy"
 	"tshx/internal/tlsroute"
 )
 
-// Exit codes. A second signal exits with exitInterrupted.
+// Exit codes. A second signal exits with program.ExitInterrupted.
 const (
 	exitOK      = 0 // done, or drained after a signal
 	exitFailure = 1
@@ -35,7 +35,7 @@ func fail(env *Env, err error) int {
 }
 
 func exitCode(err error) int {
-	var usage *usageError
+	var usage *program.UsageError
 	var notLoopback *localproxy.NotLoopbackError
 	var cert *profile.CertError
 	switch {
@@ -50,7 +50,7 @@ func exitCode(err error) int {
 
 // explain joins an error and its hint into one line.
 func explain(err error) string {
-	line := strings.Join(strings.Fields(err.Error()), " ")
+	line := program.Line(err)
 	if h := hint(err); h != "" {
 		line += "; " + h
 	}

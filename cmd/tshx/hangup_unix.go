@@ -6,8 +6,6 @@ import (
 	"context"
 	"io"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // watchHangup calls gone when the other end of out, a pipe or a socket, has
@@ -16,7 +14,6 @@ import (
 // which have no other end.
 //
 // The wait is a poll(2) for no events, which reports only POLLERR and POLLHUP.
-// It blocks one goroutine until the process ends.
 func watchHangup(ctx context.Context, out io.Writer, gone func()) {
 	f, ok := out.(*os.File)
 	if !ok {
@@ -26,17 +23,5 @@ func watchHangup(ctx context.Context, out io.Writer, gone func()) {
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
 		return
 	}
-	go func() {
-		fds := []unix.PollFd{{Fd: int32(f.Fd())}}
-		for ctx.Err() == nil {
-			n, err := unix.Poll(fds, -1)
-			if err == unix.EINTR {
-				continue
-			}
-			if err == nil && n > 0 {
-				gone()
-			}
-			return
-		}
-	}()
+	onPoll(ctx, int(f.Fd()), 0, gone, func() {})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tshx/internal/localproxy"
+	"tshx/internal/program"
 )
 
 // listenFlags are the flags of every command that listens.
@@ -28,7 +29,7 @@ func (f listenFlags) listen() (net.Listener, error) {
 		case err != nil:
 			host = f.Listen
 		case f.Port != 0:
-			return nil, usagef("--listen %s and --port %d both name a port; use one", f.Listen, f.Port)
+			return nil, program.Usagef("--listen %s and --port %d both name a port; use one", f.Listen, f.Port)
 		default:
 			host, port = h, p
 		}

@@ -7,6 +7,7 @@ import (
 
 	"tshx/internal/egress"
 	"tshx/internal/profile"
+	"tshx/internal/program"
 	"tshx/internal/tlsroute"
 	"tshx/internal/upgrade"
 )
@@ -76,11 +77,11 @@ func (g *Globals) roots() (*x509.CertPool, error) {
 	}
 	pem, err := os.ReadFile(g.CAFile)
 	if err != nil {
-		return nil, usagef("--ca-file: %v", err)
+		return nil, program.Usagef("--ca-file: %v", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usagef("--ca-file: %s holds no PEM certificate", g.CAFile)
+		return nil, program.Usagef("--ca-file: %s holds no PEM certificate", g.CAFile)
 	}
 	return pool, nil
 }

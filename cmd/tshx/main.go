@@ -7,12 +7,14 @@ import (
 	"io"
 	"log"
 	"os"
+
+	"tshx/internal/program"
 )
 
 func main() {
 	log.SetOutput(io.Discard) // libraries print there what we report ourselves
 	env := systemEnv()
-	ctx, stop := notifySignals(context.Background(), os.Exit)
+	ctx, stop := program.Signals(context.Background())
 	code := run(ctx, env, os.Args[1:])
 	stop()
 	os.Exit(code)

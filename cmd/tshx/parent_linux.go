@@ -22,19 +22,6 @@ func watchParent(ctx context.Context, gone func()) error {
 	if err != nil {
 		return fmt.Errorf("watch the parent process: %w", err)
 	}
-	go func() {
-		defer unix.Close(fd)
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		for ctx.Err() == nil {
-			n, err := unix.Poll(fds, -1)
-			if err == unix.EINTR {
-				continue
-			}
-			if err == nil && n > 0 {
-				gone()
-			}
-			return
-		}
-	}()
+	onPoll(ctx, fd, unix.POLLIN, gone, func() { unix.Close(fd) })
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 
 	"tshx/internal/conn"
+	"tshx/internal/program"
 	"tshx/internal/sshproxy"
 	"tshx/internal/tlsroute"
 )
@@ -21,7 +22,7 @@ type proxySSHCmd struct {
 func (c *proxySSHCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	user, node, err := sshproxy.ParseTarget(c.Target)
 	if err != nil {
-		return usagef("%v", err)
+		return program.Usagef("%v", err)
 	}
 	if user == "" {
 		user = c.Login
@@ -37,7 +38,7 @@ func (c *proxySSHCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	defer cancel(nil)
 	watchHangup(ctx, env.Stdout, func() { cancel(errReaderGone) })
 	err = l.pipeSSH(ctx, env, user, node)
-	if signalled(ctx) || errors.Is(context.Cause(ctx), errReaderGone) {
+	if program.Signalled(ctx) || errors.Is(context.Cause(ctx), errReaderGone) {
 		return nil // OpenSSH ends its ProxyCommand in these ways
 	}
 	return err

@@ -1,0 +1,90 @@
+// Package program is what our programs share at their start and end: signals,
+// the command line, and one line for an error.
+//
+//	ctx, stop := program.Signals(context.Background())
+//	code := program.Run(ctx, &grammar, spec, os.Args[1:])
+//
+// It knows no command.
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Spec says what a program is called and what its commands' Run methods may
+// ask for besides a context.Context.
+type Spec struct {
+	Name        string
+	Description string
+	Stdout      io.Writer // for help
+	Stderr      io.Writer
+	Bind        []any
+	// Parsed is called between parsing and running. May be nil.
+	Parsed func()
+}
+
+// UsageError is a mistake on the command line.
+type UsageError struct {
+	text string
+}
+
+func (e *UsageError) Error() string { return e.text }
+
+// Usagef returns a *UsageError.
+func Usagef(format string, a ...any) error { return &UsageError{fmt.Sprintf(format, a...)} }
+
+// helped carries an exit code out of kong, which would end the process.
+type helped int
+
+// Run parses args by the grammar, a pointer to a kong struct, and runs the
+// command. No arguments ask for help. A mistake in args is a *UsageError that
+// shows the way to help.
+func Run(ctx context.Context, grammar any, s Spec, args []string) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil, helped:
+		default:
+			panic(r)
+		}
+	}()
+	parser, err := kong.New(grammar,
+		kong.Name(s.Name), kong.Description(s.Description),
+		kong.Writers(s.Stdout, s.Stderr),
+		kong.Exit(func(code int) { panic(helped(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(s.Bind...))
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	kctx, err := parser.Parse(args)
+	if err != nil {
+		return usageOf(s.Name, err)
+	}
+	if s.Parsed != nil {
+		s.Parsed()
+	}
+	return kctx.Run()
+}
+
+func usageOf(name string, err error) error {
+	help := name
+	var p *kong.ParseError
+	if errors.As(err, &p) && p.Context != nil {
+		if n := p.Context.Selected(); n != nil {
+			help = name + " " + strings.TrimPrefix(n.Path(), name+" ")
+		}
+	}
+	return Usagef("%v; see: %s --help", err, help)
+}
+
+// Line returns an error as one line.
+func Line(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
