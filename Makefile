@@ -1,0 +1,63 @@
+# make demo    build, start the lab, walk through it
+# make test    all tests, against real servers where they are installed
+# make help    the rest
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+BUILD   := $(GO) build -buildvcs=false -trimpath -ldflags "$(LDFLAGS)"
+
+STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.1
+GOVULNCHECK := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# The race detector needs a C compiler; continuous integration has one.
+RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
+UNIT  = $(shell $(GO) list ./... | grep -v /integration)
+
+PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
+
+.PHONY: help build demo test peers unit integration lint bench cross clean
+
+build: ## bin/tshx and bin/tshx-lab, static and stripped
+	CGO_ENABLED=0 $(BUILD) -o bin/ ./cmd/tshx ./cmd/tshx-lab
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+demo: build ## start the lab and walk through ssh, a database and a TCP service
+	@bin/tshx-lab demo --tshx bin/tshx
+
+test: peers ## vet, unit tests, integration tests
+	$(GO) vet ./...
+	$(MAKE) --no-print-directory -k unit integration
+
+# As an ordinary user on a laptop nothing is installed; what is missing there
+# is skipped by name.
+peers:
+	@if [ -n "$$CI" ] || [ "$$(id -u)" = 0 ]; then sh scripts/install-test-peers.sh; \
+	else sh scripts/install-test-peers.sh --check; fi
+
+unit: ## unit tests only
+	$(GO) test $(RACE) -shuffle=on -timeout 5m $(UNIT)
+
+integration: ## tests of the built program against real servers only
+	$(GO) test -count=1 -shuffle=on -timeout 20m ./integration/...
+
+lint: ## gofmt, vet, staticcheck, govulncheck, go.mod
+	@bad=$$(gofmt -l cmd internal integration); [ -z "$$bad" ] || { echo "gofmt: $$bad" >&2; exit 1; }
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	@sh scripts/vulncheck.sh $(GOVULNCHECK) ./cmd/...
+
+bench: ## start-up, connection and throughput figures
+	$(GO) test -run '^$$' -bench . -benchtime 20x ./integration
+
+cross: ## does everything build for every platform
+	@for p in $(PLATFORMS); do \
+		echo "build $$p"; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath ./cmd/... || exit 1; \
+	done
+
+clean: ## remove what build made
+	rm -rf bin dist

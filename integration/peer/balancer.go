@@ -1,0 +1,123 @@
+//go:build linux
+
+package peer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Balancer is a load balancer in front of one TLS server. It ends TLS with a
+// certificate of its own, offers no ALPN protocol, and opens a new TLS
+// connection to the server, without ALPN and without verifying anything.
+type Balancer struct {
+	Certificate []byte // PEM chain
+	Key         []byte // PEM
+	Backend     string // host:port of the TLS server behind it
+	// OnlyWebSocket drops every other Upgrade header, as cloud balancers do.
+	// Only Nginx knows it.
+	OnlyWebSocket bool
+	// Idle is how long a connection may carry nothing before it is cut. Zero:
+	// an hour. Only HAProxy knows it.
+	Idle time.Duration
+}
+
+// Nginx runs nginx as a layer-7 balancer.
+func (b Balancer) Nginx() (*Server, error) {
+	if err := FindAll("nginx"); err != nil {
+		return nil, err
+	}
+	passes := "default $http_upgrade;"
+	if b.OnlyWebSocket {
+		passes = "default ''; websocket websocket;"
+	}
+	return blueprint{
+		name:    "nginx",
+		prepare: b.writeCertificate,
+		argv: func(dir string, addrs []string) ([]string, error) {
+			conf, err := write(dir, "nginx.conf", fmt.Sprintf(nginxConfig, dir, addrs[0], b.Backend, passes), 0o644)
+			return []string{"nginx", "-e", "stderr", "-p", dir, "-c", conf}, err
+		},
+	}.start()
+}
+
+const nginxConfig = `daemon off;
+worker_processes 1;
+pid %[1]s/pid;
+error_log stderr warn;
+events { worker_connections 2048; }
+http {
+	access_log %[1]s/access.log;
+	client_body_temp_path %[1]s/body;
+	proxy_temp_path %[1]s/proxy;
+	fastcgi_temp_path %[1]s/fastcgi;
+	uwsgi_temp_path %[1]s/uwsgi;
+	scgi_temp_path %[1]s/scgi;
+	map $http_upgrade $passed_upgrade { %[4]s }
+	map $passed_upgrade $passed_connection { default upgrade; '' close; }
+	server {
+		listen %[2]s ssl;
+		ssl_certificate %[1]s/cert.pem;
+		ssl_certificate_key %[1]s/key.pem;
+		location / {
+			proxy_pass https://%[3]s;
+			proxy_http_version 1.1;
+			proxy_set_header Host $http_host;
+			proxy_set_header Upgrade $passed_upgrade;
+			proxy_set_header Connection $passed_connection;
+			proxy_set_header X-Forwarded-For $remote_addr;
+			proxy_buffering off;
+			proxy_read_timeout 1h;
+			proxy_send_timeout 1h;
+		}
+	}
+}
+`
+
+// HAProxyHTTP runs HAProxy as a layer-7 balancer.
+func (b Balancer) HAProxyHTTP() (*Server, error) { return b.haproxy("http") }
+
+// HAProxyTCP runs HAProxy as a layer-4 balancer that ends TLS: it carries
+// bytes, but the ALPN protocol is lost on the way.
+func (b Balancer) HAProxyTCP() (*Server, error) { return b.haproxy("tcp") }
+
+func (b Balancer) haproxy(mode string) (*Server, error) {
+	if err := FindAll("haproxy"); err != nil {
+		return nil, err
+	}
+	return blueprint{
+		name:    "haproxy",
+		prepare: b.writeCertificate,
+		argv: func(dir string, addrs []string) ([]string, error) {
+			conf, err := write(dir, "haproxy.cfg", fmt.Sprintf(haproxyConfig, dir, mode, addrs[0], b.Backend, cmp.Or(b.Idle, time.Hour).Milliseconds()), 0o644)
+			return []string{"haproxy", "-db", "-f", conf}, err
+		},
+	}.start()
+}
+
+const haproxyConfig = `global
+	maxconn 2000
+	tune.ssl.default-dh-param 2048
+defaults
+	mode %[2]s
+	timeout connect 5s
+	timeout client 1h
+	timeout server 1h
+	timeout tunnel %[5]dms
+frontend front
+	bind %[3]s ssl crt %[1]s/both.pem
+	default_backend back
+backend back
+	server lab %[4]s ssl verify none
+`
+
+func (b Balancer) writeCertificate(dir string) error {
+	both := strings.TrimRight(string(b.Certificate), "\n") + "\n" + string(b.Key)
+	_, err1 := write(dir, "cert.pem", string(b.Certificate), 0o644)
+	_, err2 := write(dir, "key.pem", string(b.Key), 0o600)
+	_, err3 := write(dir, "both.pem", both, 0o600)
+	return errors.Join(err1, err2, err3)
+}
