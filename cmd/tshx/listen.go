@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,14 +70,22 @@ type reporter struct {
 
 const repeatAfter = 10 * time.Second
 
+func noDigit(r rune) rune {
+	if '0' <= r && r <= '9' {
+		return -1
+	}
+	return r
+}
+
 func (r *reporter) report(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	line := explain(err)
 	now := r.env.Now()
-	if line == r.last && now.Sub(r.at) < repeatAfter {
+	reason := strings.Map(noDigit, line) // ports of our own differ each time
+	if reason == r.last && now.Sub(r.at) < repeatAfter {
 		return
 	}
-	r.last, r.at = line, now
+	r.last, r.at = reason, now
 	fmt.Fprintf(r.env.Stderr, "tshx: connection to %s failed: %s\n", r.what, line)
 }

@@ -56,6 +56,10 @@ func Orderly(err error) bool {
 	return err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
 }
 
+// ErrClientGone says that a client left before it had said what it wanted. That
+// is no failure of ours.
+var ErrClientGone = errors.New("the client left")
+
 // PeerGone reports whether err says that the other end has reset the
 // connection or stopped reading from it. ENOTCONN is what shutdown(2) says then.
 func PeerGone(err error) bool {

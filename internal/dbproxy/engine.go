@@ -40,7 +40,8 @@ type Engine struct {
 	Unanswered int64
 	// NeedsCert looks at the first bytes of a client in plain mode and reports
 	// whether the proxy must see the database certificate for this connection.
-	// It returns the connection to use from then on, with those bytes replayed.
+	// It returns the connection to use from then on, with those bytes replayed,
+	// or conn.ErrClientGone.
 	// Nil means that no connection of this engine does.
 	NeedsCert func(client net.Conn) (net.Conn, bool, error)
 }

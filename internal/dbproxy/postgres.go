@@ -56,11 +56,8 @@ func postgresCancel(client net.Conn) (net.Conn, bool, error) {
 	head := make([]byte, 8)
 	n, err := io.ReadFull(client, head)
 	replay := conn.Buffered(client, head[:n])
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return replay, false, nil // a port scan, or a probe that sends nothing
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("read the first message: %w", err)
+	if err != nil { // a port scan, a probe that sends nothing, a reset
+		return nil, false, fmt.Errorf("%w before its first message: %w", conn.ErrClientGone, err)
 	}
 	cancel := binary.BigEndian.Uint32(head) == postgresCancelLength && binary.BigEndian.Uint32(head[4:]) == postgresCancelCode
 	return replay, cancel, nil

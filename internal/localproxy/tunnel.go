@@ -2,6 +2,7 @@ package localproxy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -40,9 +41,7 @@ func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
 			t.Failed(client, err)
 		}
 		log.Debug("dial failed", "remote", client.RemoteAddr().String(), "err", err)
-		if t.Report != nil && ctx.Err() == nil {
-			t.Report(err)
-		}
+		t.report(ctx, err)
 		return
 	}
 	st, err := conn.Splice(ctx, cl, upstream)
@@ -50,7 +49,15 @@ func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
 		err = t.Check(st)
 	}
 	log.Debug("connection ended", "remote", client.RemoteAddr().String(), "sent", st.Sent, "received", st.Received, "dur", st.Duration, "err", err)
-	if err != nil && t.Report != nil && ctx.Err() == nil && !conn.Orderly(err) && !conn.PeerGone(err) {
+	if !conn.Orderly(err) && !conn.PeerGone(err) {
+		t.report(ctx, err)
+	}
+}
+
+// report passes on what is worth telling: not what a drain cut, nor that a
+// client has left.
+func (t *Tunnel) report(ctx context.Context, err error) {
+	if t.Report != nil && ctx.Err() == nil && !errors.Is(err, conn.ErrClientGone) {
 		t.Report(err)
 	}
 }

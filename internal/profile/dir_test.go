@@ -179,7 +179,8 @@ func TestHostCAs(t *testing.T) {
 				return
 			}
 			check(t, err)
-			if n := len(pool.Subjects()); n != tt.want { //nolint:staticcheck // not the system pool
+			//lint:ignore SA1019 this is not the system pool
+			if n := len(pool.Subjects()); n != tt.want {
 				t.Errorf("%d authorities, want %d", n, tt.want)
 			}
 		})

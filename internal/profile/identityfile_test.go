@@ -83,7 +83,8 @@ func TestIdentityFile(t *testing.T) {
 	if err := cert.Leaf.CheckSignatureFrom(f.ca.cert); err != nil {
 		t.Error(err)
 	}
-	if n := len(pool.Subjects()); n != 2 { //nolint:staticcheck // not the system pool
+	//lint:ignore SA1019 this is not the system pool
+	if n := len(pool.Subjects()); n != 2 {
 		t.Errorf("%d authorities, want 2", n)
 	}
 	lines, err := p.HostKeyLines()
