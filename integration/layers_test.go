@@ -32,11 +32,11 @@ const levelTest = 6
 // layers is the table of ARCHITECTURE.md, for imports outside of tests.
 var layers = map[string]layer{
 	"internal/plain":    {0, nothing},
-	"internal/program":  {0, nothing},
 	"internal/trust":    {0, nothing},
 	"internal/conn":     {0, nothing},
 	"internal/identity": {0, nothing},
 
+	"internal/program": {1, []string{"plain"}},
 	"internal/profile": {1, []string{"identity"}},
 	"internal/accept":  {1, []string{"conn"}},
 	"internal/egress":  {1, []string{"conn", "plain", "trust"}},

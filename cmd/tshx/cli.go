@@ -31,7 +31,7 @@ type Globals struct {
 	Identity  string `short:"i" placeholder:"FILE" env:"TELEPORT_IDENTITY_FILE" help:"Use this identity file instead of a profile; needs --proxy."`
 	CAFile    string `name:"ca-file" placeholder:"FILE" env:"TSHX_CA_FILE" help:"Trust these CAs (PEM) for the proxy's public certificate, besides the system's."`
 	Insecure  bool   `help:"Do not verify the proxy's public certificate. Dangerous."`
-	Debug     bool   `short:"d" env:"TELEPORT_DEBUG" help:"Explain every decision on standard error."`
+	Debug     bool   `short:"d" help:"Explain every decision on standard error ($$TELEPORT_DEBUG)."`
 }
 
 const description = `Connects ordinary clients (OpenSSH, psql, mysql, redis-cli, ...) to an access proxy that routes by TLS SNI and ALPN, directly or through a layer-7 balancer, with the login that tsh left on disk.`
@@ -42,7 +42,7 @@ func run(ctx context.Context, env *Env, args []string) int {
 	return fail(env, program.Run(ctx, &cli, program.Spec{
 		Name: "tshx", Description: description, Stdout: env.Stdout, Stderr: env.Stderr,
 		Bind:   []any{env, &cli.Globals},
-		Parsed: func() { env.Log = newLog(env.Stderr, cli.Debug) },
+		Parsed: func() { env.Log = newLog(env.Stderr, cli.Debug || env.debug()) },
 	}, args))
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -50,15 +51,15 @@ func (c *configCmd) block(w io.Writer, g *Globals, l *login, exe, cluster string
 	fmt.Fprintf(w, "\nHost *.%s %s\n", cluster, l.Name)
 	for _, o := range [][2]string{{"UserKnownHostsFile", knownHosts}, {"IdentityFile", key}, {"CertificateFile", cert}} {
 		if o[1] != "" {
-			fmt.Fprintf(w, "    %s %s\n", o[0], sshQuote(o[1]))
+			fmt.Fprintf(w, "    %s %s\n", o[0], sshQuote(absolute(o[1])))
 		}
 	}
 	command := []string{exe}
 	if g.Identity != "" {
-		command = append(command, "-i", g.Identity)
+		command = append(command, "-i", absolute(g.Identity))
 	}
 	if g.CAFile != "" {
-		command = append(command, "--ca-file="+g.CAFile)
+		command = append(command, "--ca-file="+absolute(g.CAFile))
 	}
 	if g.Insecure {
 		command = append(command, "--insecure")
@@ -67,6 +68,15 @@ func (c *configCmd) block(w io.Writer, g *Globals, l *login, exe, cluster string
 	// OpenSSH expands percent signs in a ProxyCommand.
 	line := strings.ReplaceAll(dbproxy.Quote(command), "%", "%%")
 	fmt.Fprintf(w, "\nHost *.%s !%s\n    Port %d\n    ProxyCommand %s %%r@%%h:%%p\n", cluster, l.Name, c.Port, line)
+}
+
+// absolute makes a path work from any directory. One that cannot be made so
+// stays as it is.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // sshQuote quotes a path for ssh_config(5), which also expands percent signs in

@@ -7,9 +7,12 @@ import (
 	"os/user"
 	"path/filepath"
 	"time"
+
+	"tshx/internal/upgrade"
 )
 
-// Env is all that a command may use of the process it runs in.
+// Env is what a command uses of the process it runs in. The environment
+// variables of flags are read by the command line's parser.
 type Env struct {
 	Stdin  io.Reader
 	Stdout io.Writer // the answer; in `proxy ssh` the wire
@@ -41,6 +44,13 @@ func (e *Env) osUser() string {
 		return u.Username
 	}
 	return ""
+}
+
+// debug reports whether TELEPORT_DEBUG is on. What is no truth value is off, so
+// that no value breaks a command.
+func (e *Env) debug() bool {
+	on, _ := upgrade.ParseBool(e.Getenv("TELEPORT_DEBUG"))
+	return on
 }
 
 // cacheFile returns the path of a file of ours that may be lost at any time,

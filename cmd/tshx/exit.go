@@ -7,14 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"syscall"
 
+	"tshx/internal/conn"
 	"tshx/internal/dbproxy"
 	"tshx/internal/localproxy"
 	"tshx/internal/profile"
 	"tshx/internal/program"
 	"tshx/internal/sshproxy"
 	"tshx/internal/tlsroute"
+	"tshx/internal/upgrade"
 )
 
 // Exit codes. A second signal exits with program.ExitInterrupted.
@@ -58,7 +59,7 @@ func explain(err error) string {
 }
 
 // hint says what to do about an error, for those that do not say it themselves.
-// All hints live here.
+// Hints that need the error's own data are its Hint method.
 func hint(err error) string {
 	var (
 		taken       *localproxy.PortTakenError
@@ -70,8 +71,8 @@ func hint(err error) string {
 		login       *sshproxy.LoginError
 		dns         *net.DNSError
 		untrusted   *tls.CertificateVerificationError
-		op          *net.OpError
 	)
+	alert, isAlert := upgrade.Alert(err)
 	switch {
 	case errors.As(err, &taken):
 		return "choose another port with --port, or --port 0 for a free one"
@@ -93,14 +94,27 @@ func hint(err error) string {
 		return "use another login, or ask for a role that allows it"
 	case errors.As(err, &dns):
 		return "check the name and your network"
-	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert
-		return "the proxy did not take your certificate; log in again with tsh login"
+	case isAlert:
+		return alertHint(alert)
+	case errors.Is(err, tlsroute.ErrHandshakeCut):
+		return "the proxy may not know this route, or something in front of it refuses it; --debug shows the decisions"
 	case errors.Is(err, dbproxy.ErrNoAnswer):
 		return "the server behind it may be down, or your role may not allow it; the proxy's log says which"
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case conn.Refused(err):
 		return "is the proxy up, and the port right?"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time; check the address, your network and the proxy"
+	}
+	return ""
+}
+
+// alertHint explains a TLS alert (RFC 8446, section 6.2) of the other side.
+func alertHint(number uint8) string {
+	switch number {
+	case 42, 43, 44, 45, 46, 48, 49, 116: // about certificates, and access_denied
+		return "the proxy did not take your certificate; log in again with tsh login"
+	case 40, 112, 120: // handshake_failure, unrecognized_name, no_application_protocol
+		return "something in front of the proxy does not take this server name or protocol; --debug shows the decisions"
 	}
 	return ""
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"io"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // watchHangup calls gone when the other end of out, a pipe or a socket, has
@@ -13,7 +15,8 @@ import (
 // long as the far side is silent. It does nothing for other kinds of output,
 // which have no other end.
 //
-// The wait is a poll(2) for no events, which reports only POLLERR and POLLHUP.
+// The wait is a poll(2) for POLLHUP, which is reported unasked with POLLERR, but
+// macOS looks at nothing if nothing is asked for.
 func watchHangup(ctx context.Context, out io.Writer, gone func()) {
 	f, ok := out.(*os.File)
 	if !ok {
@@ -23,5 +26,5 @@ func watchHangup(ctx context.Context, out io.Writer, gone func()) {
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
 		return
 	}
-	onPoll(ctx, int(f.Fd()), 0, gone, func() {})
+	onPoll(ctx, int(f.Fd()), unix.POLLHUP, gone, func() {})
 }

@@ -28,11 +28,14 @@ func (f listenFlags) listen() (net.Listener, error) {
 		h, p, err := net.SplitHostPort(f.Listen)
 		switch {
 		case err != nil:
-			host = f.Listen
+			host = strings.Trim(f.Listen, "[]")
 		case f.Port != 0:
 			return nil, program.Usagef("--listen %s and --port %d both name a port; use one", f.Listen, f.Port)
 		default:
 			host, port = h, p
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return nil, program.Usagef("--listen %s: %q is not a port number", f.Listen, port)
 		}
 	}
 	return localproxy.Listen(net.JoinHostPort(host, port), f.Anywhere)
@@ -51,9 +54,11 @@ func (f listenFlags) serve(ctx context.Context, env *Env, ln net.Listener, t *lo
 	}
 	r := &reporter{env: env, what: t.Route}
 	t.Report, t.Log = r.report, env.Log
-	s := &localproxy.Server{Handler: t, Log: env.Log, Draining: func(open int) {
-		fmt.Fprintf(env.Stderr, "tshx: %d connections are open, waiting up to %v for them; interrupt again to cut them now\n", open, localproxy.DrainTimeout)
-	}}
+	s := &localproxy.Server{Handler: t, Log: env.Log}
+	s.Draining = func(open int) {
+		fmt.Fprintf(env.Stderr, "tshx: open connections: %d, waiting up to %v for them; interrupt again to cut them now\n", open, localproxy.DrainTimeout)
+	}
+	s.Cut = func(open int) { fmt.Fprintf(env.Stderr, "tshx: connections cut: %d\n", open) }
 	return s.Serve(ctx, ln)
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"strings"
 
 	"tshx/internal/egress"
 	"tshx/internal/profile"
@@ -58,9 +59,11 @@ func (g *Globals) open(env *Env, cluster string) (*login, error) {
 }
 
 func (g *Globals) profile(env *Env) (*profile.Profile, error) {
+	// tsh takes "host:web port,SSH port" too.
+	addr, _, _ := strings.Cut(g.ProxyAddr, ",")
 	p, err := profile.Load(profile.Options{
-		Dir: profile.DefaultDir(env.Getenv, env.home()), Name: g.ProxyAddr,
-		IdentityFile: g.Identity, Proxy: g.ProxyAddr, Getenv: env.Getenv, Now: env.Now,
+		Dir: profile.DefaultDir(env.Getenv, env.home()), Name: addr,
+		IdentityFile: g.Identity, Proxy: addr, Getenv: env.Getenv, Now: env.Now,
 	})
 	if err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 
 	"tshx/internal/conn"
@@ -36,16 +35,13 @@ func (c *proxySSHCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watchHangup(ctx, env.Stdout, func() { cancel(errReaderGone) })
+	watchHangup(ctx, env.Stdout, func() { cancel(conn.ErrReaderGone) })
 	err = l.pipeSSH(ctx, env, user, node)
-	if program.Signalled(ctx) || errors.Is(context.Cause(ctx), errReaderGone) {
+	if program.Signalled(ctx) || errors.Is(err, conn.ErrReaderGone) || errors.Is(context.Cause(ctx), conn.ErrReaderGone) {
 		return nil // OpenSSH ends its ProxyCommand in these ways
 	}
 	return err
 }
-
-// errReaderGone says that nobody reads our standard output any more.
-var errReaderGone = errors.New("the reader of standard output is gone")
 
 func (l *login) pipeSSH(ctx context.Context, env *Env, user string, node sshproxy.Node) error {
 	cert, signer, err := l.SSHSigner()
@@ -71,9 +67,6 @@ func (l *login) pipeSSH(ctx context.Context, env *Env, user string, node sshprox
 	env.Log.Debug("connection ended", "route", "ssh "+node.String(), "sent", st.Sent, "received", st.Received, "dur", st.Duration, "err", err)
 	if refused := s.Refused(node); refused != nil && st.Received == 0 {
 		return refused
-	}
-	if errors.Is(err, io.EOF) {
-		err = nil
 	}
 	return err
 }

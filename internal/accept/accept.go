@@ -5,8 +5,8 @@
 //	set.Close()
 //	set.Wait()
 //
-// It serves the server half, its balancer and its demo backends. It does not
-// look at what a connection carries.
+// Local proxies and the server half stand on it. It does not look at what a
+// connection carries.
 package accept
 
 import (

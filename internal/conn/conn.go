@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -18,6 +19,10 @@ import (
 // Linger is how long Splice keeps a connection of which one direction has
 // ended while the other one moves no byte. Each byte starts it anew.
 const Linger = 30 * time.Second
+
+// lingerSlow times Linger is how long such a connection waits for a reader that
+// takes no byte.
+const lingerSlow = 10
 
 // Stats counts what one spliced connection carried.
 type Stats struct {
@@ -63,5 +68,16 @@ var ErrClientGone = errors.New("the client left")
 // PeerGone reports whether err says that the other end has reset the
 // connection or stopped reading from it. ENOTCONN is what shutdown(2) says then.
 func PeerGone(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ENOTCONN)
+	return isErrno(err, peerGone)
+}
+
+// AddrInUse reports whether err says that somebody else listens there.
+func AddrInUse(err error) bool { return isErrno(err, addrInUse) }
+
+// Refused reports whether err says that nobody listens there.
+func Refused(err error) bool { return isErrno(err, refused) }
+
+func isErrno(err error, list []syscall.Errno) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) && slices.Contains(list, errno)
 }

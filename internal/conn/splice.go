@@ -20,16 +20,34 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return 
 // no byte for Linger.
 var ErrLinger = errors.New("half-closed and idle for too long")
 
+// SideError says which side of a spliced connection failed.
+type SideError struct {
+	Remote bool   // the proxy's side, not the client's
+	Op     string // "read from", "write to" or "half-close"
+	Err    error
+}
+
+func (e *SideError) Error() string {
+	side := "client"
+	if e.Remote {
+		side = "proxy"
+	}
+	return fmt.Sprintf("%s the %s: %v", e.Op, side, e.Err)
+}
+
+func (e *SideError) Unwrap() error { return e.Err }
+
 // Splice copies between local and remote until both directions have ended, and
 // closes both connections before it returns.
 //
 // End of stream on one side becomes a half-close on the other; the opposite
-// direction goes on for as long as bytes flow (see Linger). Any other error on
-// one side aborts the other, so that a broken stream never looks complete.
-// Ending ctx closes both at once.
+// direction goes on for as long as bytes flow (see Linger). A read error on one
+// side aborts the other, so that a broken stream never looks complete. A failed
+// write ends only its own direction: why a side stopped reading may still be on
+// its way. Ending ctx aborts both at once.
 //
 // The error is nil when both directions ended in order, the context's cause
-// when ctx ended, and otherwise says which side failed.
+// when ctx ended, ErrLinger, and otherwise a *SideError.
 func Splice(ctx context.Context, local, remote net.Conn) (Stats, error) {
 	s := &splicer{local: local, remote: remote, linger: Linger}
 	return s.run(ctx)
@@ -39,13 +57,16 @@ type splicer struct {
 	local, remote net.Conn
 	linger        time.Duration
 
-	lingering atomic.Bool
 	first     atomic.Pointer[net.Conn] // whose stream ended first
-	moved     atomic.Int64             // UnixNano of the last byte, kept while lingering
+	lingering atomic.Bool
+	moved     atomic.Int64 // UnixNano of the last byte, kept while lingering
+	writing   atomic.Int32 // writes under way
 	timer     *time.Timer
 
 	fail sync.Once
 	err  error
+	// unwritten is the failed write of a direction whose opposite still runs.
+	unwritten atomic.Pointer[SideError]
 }
 
 func (s *splicer) run(ctx context.Context) (Stats, error) {
@@ -58,10 +79,14 @@ func (s *splicer) run(ctx context.Context) (Stats, error) {
 
 	var st Stats
 	var wg sync.WaitGroup
-	wg.Go(func() { st.Sent = s.half(s.remote, s.local, "client", "proxy") })
-	st.Received = s.half(s.local, s.remote, "proxy", "client")
+	wg.Go(func() { st.Sent = s.half(s.remote, s.local) })
+	st.Received = s.half(s.local, s.remote)
 	wg.Wait()
-	s.fail.Do(func() {}) // from here on no abort changes the outcome
+	s.fail.Do(func() { // from here on no abort changes the outcome
+		if e := s.unwritten.Load(); e != nil {
+			s.err = e
+		}
+	})
 
 	s.local.Close()
 	s.remote.Close()
@@ -70,19 +95,18 @@ func (s *splicer) run(ctx context.Context) (Stats, error) {
 	return st, s.err
 }
 
-// half copies one direction and ends it: in order by a half-close of dst, else
-// by aborting both connections.
-func (s *splicer) half(dst, src net.Conn, srcName, dstName string) int64 {
-	n, rerr, werr := pump(dst, src, s.touch)
+// half copies one direction and ends it.
+func (s *splicer) half(dst, src net.Conn) int64 {
+	n, rerr, werr := pump(watched{dst, s}, src)
 	s.first.CompareAndSwap(nil, &src)
 	switch {
 	case werr != nil:
-		s.abort(fmt.Errorf("write to the %s: %w", dstName, werr))
+		s.unwritten.CompareAndSwap(nil, &SideError{dst == s.remote, "write to", werr})
 	case rerr != io.EOF:
-		s.abort(fmt.Errorf("read from the %s: %w", srcName, rerr))
+		s.abort(&SideError{src == s.remote, "read from", rerr})
 	default:
 		if err := CloseWrite(dst); err != nil && !Orderly(err) && !PeerGone(err) {
-			s.abort(fmt.Errorf("half-close the %s: %w", dstName, err))
+			s.abort(&SideError{dst == s.remote, "half-close", err})
 		}
 	}
 	s.moved.Store(time.Now().UnixNano())
@@ -91,16 +115,32 @@ func (s *splicer) half(dst, src net.Conn, srcName, dstName string) int64 {
 	return n
 }
 
-func (s *splicer) touch() {
-	if s.lingering.Load() {
-		s.moved.Store(time.Now().UnixNano())
-	}
+// watched notes for the linger that bytes move, or wait for a slow reader.
+type watched struct {
+	net.Conn
+	s *splicer
 }
 
+func (w watched) Write(p []byte) (int, error) {
+	w.s.writing.Add(1)
+	n, err := w.Conn.Write(p)
+	w.s.writing.Add(-1)
+	if w.s.lingering.Load() {
+		w.s.moved.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+// lingerDone ends an idle half-closed connection. A reader that is slow is given
+// lingerSlow times as long as a silent sender.
 func (s *splicer) lingerDone() {
+	limit := s.linger
+	if s.writing.Load() > 0 {
+		limit *= lingerSlow
+	}
 	idle := time.Since(time.Unix(0, s.moved.Load()))
-	if idle < s.linger {
-		s.timer.Reset(s.linger - idle)
+	if idle < limit {
+		s.timer.Reset(min(limit-idle, s.linger))
 		return
 	}
 	s.abort(ErrLinger)
@@ -131,7 +171,7 @@ func Abort(c net.Conn) error {
 
 // pump copies until an error and reports on which side it happened. A read
 // that ends the stream is rerr == io.EOF.
-func pump(dst io.Writer, src io.Reader, touch func()) (n int64, rerr, werr error) {
+func pump(dst io.Writer, src io.Reader) (n int64, rerr, werr error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	for {
@@ -141,9 +181,6 @@ func pump(dst io.Writer, src io.Reader, touch func()) (n int64, rerr, werr error
 			n += int64(nw)
 			if werr != nil {
 				return n, nil, werr
-			}
-			if touch != nil {
-				touch()
 			}
 		}
 		if err != nil {

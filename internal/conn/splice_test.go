@@ -114,6 +114,35 @@ func TestSpliceClientGone(t *testing.T) {
 	}
 }
 
+// A server says why and hangs up while the client is still sending: the words
+// must arrive.
+func TestSpliceDeliversLastWords(t *testing.T) {
+	const words = "FATAL: disk full"
+	for name, pair := range pairs {
+		t.Run(name, func(t *testing.T) {
+			for range 20 {
+				client, server, done := spliced(t, t.Context(), pair)
+				go func() { // sends until it cannot
+					for chunk := make([]byte, 64<<10); ; {
+						if _, err := client.Write(chunk); err != nil {
+							return
+						}
+					}
+				}()
+				io.ReadFull(server, make([]byte, 64<<10))
+				io.WriteString(server, words)
+				server.Close()
+				got := make([]byte, len(words))
+				if _, err := io.ReadFull(client, got); err != nil || string(got) != words {
+					t.Fatalf("client read %q, %v", got, err)
+				}
+				client.Close()
+				<-done
+			}
+		})
+	}
+}
+
 func TestSpliceContext(t *testing.T) {
 	cause := errors.New("drained")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -158,7 +187,19 @@ func TestSpliceLinger(t *testing.T) {
 		// A healthy connection may be silent for days.
 		time.Sleep(48 * time.Hour)
 		go io.Copy(io.Discard, server)
-		go io.Copy(io.Discard, client)
+		pause, resume := make(chan struct{}), make(chan struct{})
+		go func() { // reads, pauses, reads on
+			buf := make([]byte, 1)
+			for n := 0; ; n++ {
+				if n == 10 {
+					<-pause
+					<-resume
+				}
+				if _, err := client.Read(buf); err != nil {
+					return
+				}
+			}
+		}()
 		client.CloseWrite()
 		// A half-closed one lives for as long as bytes move.
 		for range 10 {
@@ -167,9 +208,19 @@ func TestSpliceLinger(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		// A reader that takes its time is not silence.
+		wrote := make(chan error, 1)
+		close(pause)
+		go func() { _, err := server.Write([]byte("y")); wrote <- err }()
+		time.Sleep(3 * Linger)
+		close(resume)
+		if err := <-wrote; err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
 		last := time.Now()
 		r := <-done
-		if !errors.Is(r.err, ErrLinger) || r.Received != 10 {
+		if !errors.Is(r.err, ErrLinger) || r.Received != 11 {
 			t.Errorf("Splice = %+v", r)
 		}
 		if idle := time.Since(last); idle != Linger {

@@ -64,6 +64,40 @@ func TestStdioContext(t *testing.T) {
 	}
 }
 
+// A reader of our output that has stopped must not keep us from ending.
+func TestStdioContextWhileOutputIsStuck(t *testing.T) {
+	cause := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	remote, far := tcpPair(t)
+	in, stdin := io.Pipe()
+	defer stdin.Close()
+	stdout, out := io.Pipe()
+	defer stdout.Close()
+	io.WriteString(far, "x")
+	go func() {
+		io.ReadFull(stdout, make([]byte, 1)) // the one byte; then nobody reads
+		io.WriteString(far, "y")
+		cancel(cause)
+	}()
+	if _, err := Stdio(ctx, in, out, remote.(Stream)); !errors.Is(err, cause) {
+		t.Errorf("Stdio = %v, want %v", err, cause)
+	}
+}
+
+// Input that breaks is not input that ends.
+func TestStdioInputBroken(t *testing.T) {
+	remote, far := tcpPair(t)
+	broken := errors.New("terminal is gone")
+	in, stdin := io.Pipe()
+	stdin.CloseWithError(broken)
+	if _, err := Stdio(t.Context(), in, io.Discard, remote.(Stream)); !errors.Is(err, broken) {
+		t.Errorf("Stdio = %v, want %v", err, broken)
+	}
+	if _, err := io.ReadAll(far); err != nil {
+		t.Error(err)
+	}
+}
+
 type closedOutput struct{}
 
 func (closedOutput) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

@@ -24,13 +24,16 @@ type Upstream struct {
 }
 
 // ErrNoAnswer says that the proxy took what a client sent and ended the
-// connection without a byte in return.
+// connection without a byte in return, or did not even greet.
 var ErrNoAnswer = errors.New("the proxy closed the connection without an answer")
 
 // Check implements the Check of localproxy.Tunnel: it returns ErrNoAnswer for a
 // connection that the proxy ended where a database would have answered.
 func (u *Upstream) Check(st conn.Stats) error {
-	if st.RemoteFirst && st.Received == 0 && st.Sent > 0 && st.Sent != u.Engine.Unanswered {
+	if !st.RemoteFirst || st.Received > 0 {
+		return nil
+	}
+	if u.Engine.ServerFirst || st.Sent > 0 && st.Sent != u.Engine.Unanswered {
 		return ErrNoAnswer
 	}
 	return nil
@@ -42,10 +45,12 @@ func (u *Upstream) Dial(ctx context.Context, client net.Conn) (net.Conn, net.Con
 	if !u.Tunnel {
 		needed := false
 		if u.Engine.NeedsCert != nil {
-			stop := context.AfterFunc(ctx, func() { client.Close() })
-			defer stop()
+			raw := client
+			stop := context.AfterFunc(ctx, func() { raw.Close() })
 			var err error
-			if client, needed, err = u.Engine.NeedsCert(client); err != nil {
+			client, needed, err = u.Engine.NeedsCert(raw)
+			stop()
+			if err != nil {
 				return nil, nil, err
 			}
 		}

@@ -21,6 +21,7 @@ func TestCheck(t *testing.T) {
 		{"as long as a cancel request", &redis, sent(16), ErrNoAnswer},
 		{"said nothing", &postgres, hangup, nil},
 		{"client left first", &postgres, conn.Stats{Sent: 80}, nil},
+		{"no greeting", &mysql, hangup, ErrNoAnswer},
 		{"answered", &postgres, conn.Stats{Sent: 80, Received: 1, RemoteFirst: true}, nil},
 	}
 	for _, tt := range tests {

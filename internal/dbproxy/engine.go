@@ -35,6 +35,8 @@ type Engine struct {
 	Command func(Endpoint) []string
 	// URL is the address in the form that drivers and graphical clients take.
 	URL func(Endpoint) *url.URL
+	// ServerFirst says that the server greets before the client has spoken.
+	ServerFirst bool
 	// Unanswered is the length of the one message, sent alone, that servers of
 	// this engine do not answer. Zero: they answer everything.
 	Unanswered int64

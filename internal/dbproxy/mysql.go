@@ -7,10 +7,11 @@ import (
 )
 
 var mysql = Engine{
-	Protocol: "mysql",
-	Title:    "MySQL",
-	ALPN:     tlsroute.ALPNMySQL,
-	Command:  mysqlCommand,
+	Protocol:    "mysql",
+	Title:       "MySQL",
+	ALPN:        tlsroute.ALPNMySQL,
+	ServerFirst: true,
+	Command:     mysqlCommand,
 	URL: func(e Endpoint) *url.URL {
 		u := &url.URL{Scheme: "mysql", Host: e.Addr(), Path: "/" + e.Name}
 		if e.User != "" {

@@ -59,6 +59,7 @@ func postgresCancel(client net.Conn) (net.Conn, bool, error) {
 	if err != nil { // a port scan, a probe that sends nothing, a reset
 		return nil, false, fmt.Errorf("%w before its first message: %w", conn.ErrClientGone, err)
 	}
-	cancel := binary.BigEndian.Uint32(head) == postgresCancelLength && binary.BigEndian.Uint32(head[4:]) == postgresCancelCode
+	// The key is longer than its old 4 bytes since protocol 3.2.
+	cancel := binary.BigEndian.Uint32(head) >= postgresCancelLength && binary.BigEndian.Uint32(head[4:]) == postgresCancelCode
 	return replay, cancel, nil
 }

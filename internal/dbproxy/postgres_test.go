@@ -28,6 +28,7 @@ func TestPostgresCancel(t *testing.T) {
 		cancel bool
 	}{
 		{"cancel request", encode(t, &pgproto3.CancelRequest{ProcessID: 7, SecretKey: []byte{0, 0, 0, 9}}), true},
+		{"cancel request of protocol 3.2", encode(t, &pgproto3.CancelRequest{ProcessID: 7, SecretKey: make([]byte, 32)}), true},
 		{"ssl request", encode(t, &pgproto3.SSLRequest{}), false},
 		{"gss request", encode(t, &pgproto3.GSSEncRequest{}), false},
 		{"startup", encode(t, &pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "a"}}), false},

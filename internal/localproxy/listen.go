@@ -1,12 +1,12 @@
 package localproxy
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
-	"syscall"
+
+	"tshx/internal/conn"
 )
 
 // PortTakenError says that somebody else listens on the wanted address.
@@ -37,7 +37,7 @@ func Listen(addr string, anywhere bool) (net.Listener, error) {
 		return nil, &NotLoopbackError{Addr: addr}
 	}
 	ln, err := net.Listen("tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if conn.AddrInUse(err) {
 		return nil, &PortTakenError{Addr: addr}
 	}
 	if err != nil {

@@ -42,9 +42,9 @@ type Server struct {
 	// means DrainTimeout.
 	Drain time.Duration
 	// Draining is called once when the drain begins with connections still
-	// open. Nil does nothing.
-	Draining func(open int)
-	Log      *slog.Logger
+	// open, Cut when it ends with some. Nil does nothing.
+	Draining, Cut func(open int)
+	Log           *slog.Logger
 
 	open atomic.Int64
 }
@@ -74,7 +74,12 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if drain == 0 {
 		drain = DrainTimeout
 	}
-	timer := time.AfterFunc(drain, func() { cut(ErrCut) })
+	timer := time.AfterFunc(drain, func() {
+		if open := int(s.open.Load()); open > 0 && s.Cut != nil {
+			s.Cut(open)
+		}
+		cut(ErrCut)
+	})
 	defer timer.Stop()
 	wg.Wait()
 	return err

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"tshx/internal/conn"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -108,7 +110,8 @@ func TestServeCutsAfterDrain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cause := make(chan error, 1)
 	accepted := make(chan struct{})
-	s := &Server{Drain: time.Millisecond, Handler: handlerFunc(func(ctx context.Context, c net.Conn) {
+	cutOff := make(chan int, 1)
+	s := &Server{Drain: time.Millisecond, Cut: func(n int) { cutOff <- n }, Handler: handlerFunc(func(ctx context.Context, c net.Conn) {
 		close(accepted)
 		<-ctx.Done()
 		cause <- context.Cause(ctx)
@@ -121,6 +124,9 @@ func TestServeCutsAfterDrain(t *testing.T) {
 	cancel()
 	if err := <-cause; !errors.Is(err, ErrCut) {
 		t.Errorf("cause = %v, want %v", err, ErrCut)
+	}
+	if n := <-cutOff; n != 1 {
+		t.Errorf("cut %d, want 1", n)
 	}
 	if err := <-done; err != nil {
 		t.Errorf("Serve = %v", err)
@@ -170,6 +176,58 @@ func TestTunnelOneFailedDial(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("Serve = %v", err)
+	}
+}
+
+// A server that breaks off is told about; a client that does is not.
+func TestTunnelReportsTheServersReset(t *testing.T) {
+	for name, tt := range map[string]struct {
+		server bool
+	}{"server resets": {true}, "client resets": {false}} {
+		t.Run(name, func(t *testing.T) {
+			upstream, local := listen(t), listen(t)
+			defer upstream.Close()
+			defer local.Close()
+			reported := make(chan error, 1)
+			tun := &Tunnel{
+				Dial: func(_ context.Context, client net.Conn) (net.Conn, net.Conn, error) {
+					up, err := net.Dial("tcp", upstream.Addr().String())
+					return client, up, err
+				},
+				Report: func(err error) { reported <- err },
+			}
+			client := dial(t, local)
+			accepted, err := local.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				c, err := upstream.Accept()
+				if err != nil {
+					return
+				}
+				io.WriteString(c, "part")
+				io.ReadFull(client, make([]byte, 4))
+				if tt.server {
+					conn.Abort(c)
+					return
+				}
+				conn.Abort(client)
+				io.Copy(io.Discard, c)
+				c.Close()
+			}()
+			tun.ServeConn(t.Context(), accepted)
+			select {
+			case err := <-reported:
+				if !tt.server {
+					t.Errorf("reported %v", err)
+				}
+			default:
+				if tt.server {
+					t.Error("not reported")
+				}
+			}
+		})
 	}
 }
 

@@ -34,7 +34,6 @@ type Tunnel struct {
 func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
 	log := t.log().With("conn", t.serial.Add(1), "route", t.Route)
 	defer client.Close()
-	// A client that leaves, or a drain that ends, must also end the dial.
 	cl, upstream, err := t.Dial(ctx, client)
 	if err != nil {
 		if t.Failed != nil {
@@ -49,9 +48,16 @@ func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
 		err = t.Check(st)
 	}
 	log.Debug("connection ended", "remote", client.RemoteAddr().String(), "sent", st.Sent, "received", st.Received, "dur", st.Duration, "err", err)
-	if !conn.Orderly(err) && !conn.PeerGone(err) {
+	if !conn.Orderly(err) && !clientGone(st, err) {
 		t.report(ctx, err)
 	}
+}
+
+// clientGone reports whether a connection failed for no other reason than that
+// the client went away, or went first.
+func clientGone(st conn.Stats, err error) bool {
+	var side *conn.SideError
+	return conn.PeerGone(err) && (!st.RemoteFirst || errors.As(err, &side) && !side.Remote)
 }
 
 // report passes on what is worth telling: not what a drain cut, nor that a

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"tshx/internal/plain"
 )
 
 // Spec says what a program is called and what its commands' Run methods may
@@ -86,5 +88,6 @@ func usageOf(name string, err error) error {
 	return Usagef("%v; see: %s --help", err, help)
 }
 
-// Line returns an error as one line.
-func Line(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// Line returns an error as one line
+// that no terminal obeys.
+func Line(err error) string { return plain.Line(err.Error(), 0) }

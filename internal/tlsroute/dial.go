@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +33,10 @@ type Dialer struct {
 	HostCAs func() (*x509.CertPool, error)
 	Log     *slog.Logger
 }
+
+// ErrHandshakeCut says that the other side closed the connection in the middle
+// of the TLS handshake, as a proxy does that knows no such route.
+var ErrHandshakeCut = errors.New("the connection was closed during the handshake")
 
 // RouteLostError says that a TLS server answered that is not the proxy, or
 // that does not know the route.
@@ -92,18 +98,28 @@ func (d *Dialer) Dial(ctx context.Context, r Route) (net.Conn, error) {
 // TLS or HTTP server was reached and did not behave as expected. A proxy that
 // cannot be reached, or does not answer, says nothing about balancers.
 func contradicts(err error) bool {
+	var limited *upgrade.RefusedError
+	if errors.As(err, &limited) && limited.Status == http.StatusTooManyRequests {
+		return false
+	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
 		return false
 	}
 	var dns *net.DNSError
-	return !errors.As(err, &dns) && !errors.Is(err, context.DeadlineExceeded)
+	var local *localError
+	return !errors.As(err, &dns) && !errors.As(err, &local) && !errors.Is(err, context.DeadlineExceeded)
 }
+
+// localError is a failure before anything was dialled.
+type localError struct{ error }
+
+func (e *localError) Unwrap() error { return e.error }
 
 func (d *Dialer) via(ctx context.Context, way Way, r Route, cert *tls.Certificate) (net.Conn, error) {
 	cfg, err := d.config(way, r, cert)
 	if err != nil {
-		return nil, err
+		return nil, &localError{err}
 	}
 	var stream net.Conn
 	if way.Upgrade {
@@ -168,10 +184,13 @@ func (d *Dialer) upgraded(ctx context.Context, way Way, r Route) (net.Conn, erro
 	kind := kindOf(r)
 	method, forced := d.Finder.method(way)
 	c, used, err := d.Finder.Target.Connect(ctx, kind, method)
-	var refused *upgrade.RefusedError
-	if err != nil && !forced && method != upgrade.Auto && errors.As(err, &refused) {
+	if err != nil && !forced && method != upgrade.Auto && upgrade.MethodRefused(err) {
 		d.log().Debug("remembered upgrade refused", "remote", d.Finder.Target.Addr, "method", method, "err", err)
-		c, used, err = d.Finder.Target.Connect(ctx, kind, upgrade.Auto)
+		other := upgrade.WebSocket
+		if method == upgrade.WebSocket {
+			other = upgrade.Legacy
+		}
+		c, used, err = d.Finder.Target.Connect(ctx, kind, other)
 	}
 	if err != nil {
 		return nil, err
@@ -200,6 +219,9 @@ func (d *Dialer) handshake(ctx context.Context, stream net.Conn, cfg *tls.Config
 	defer cancel()
 	c := tls.Client(stream, cfg)
 	if err := c.HandshakeContext(ctx); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = ErrHandshakeCut
+		}
 		err = fmt.Errorf("TLS to the proxy %s for %s: %w", d.Finder.Target.Addr, r.Name, err)
 		var untrusted *tls.CertificateVerificationError
 		if errors.As(err, &untrusted) {

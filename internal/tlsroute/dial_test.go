@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -335,6 +336,47 @@ func TestDialErrors(t *testing.T) {
 	})
 }
 
+// Many dials to a proxy that says nothing wait for one test, not in line.
+func TestFinderSharesAHungTest(t *testing.T) {
+	var accepted atomic.Int32
+	addr := serve(t, func(c net.Conn) { accepted.Add(1); io.Copy(io.Discard, c); c.Close() })
+	f := &tlsroute.Finder{Target: upgrade.Target{Addr: addr}}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if w := f.Find(ctx); w.Upgrade || w.Evidence != upgrade.EvidenceError {
+				t.Errorf("Find = %+v", w)
+			}
+		})
+	}
+	for accepted.Load() == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	wg.Wait()
+	if n := accepted.Load(); n > 2 {
+		t.Errorf("%d test connections for 20 callers", n)
+	}
+}
+
+// The upgrade that worked is remembered on an old login's word too, which is
+// then a finding of ours.
+func TestFinderRemembersMethodForOldProfile(t *testing.T) {
+	w := newWorld(t, proxyserver.V14())
+	w.replace(w.balancer())
+	d := w.dialer()
+	d.Finder.Profile = &tlsroute.Way{Upgrade: true, At: time.Now().Add(-25 * time.Hour)}
+	c, err := d.Dial(t.Context(), echoRoute(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkEcho(t, c)
+	if way, ok := d.Finder.Known(); !ok || way.Method != upgrade.Legacy || way.Evidence != upgrade.EvidenceUpgraded {
+		t.Errorf("Known = %+v, %v", way, ok)
+	}
+}
+
 func TestFinderPrecedence(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	const addr = "proxy.example.com:443"
@@ -355,6 +397,7 @@ func TestFinderPrecedence(t *testing.T) {
 		"memory too old":           {store: at(25*time.Hour, true)},
 		"memory newer than login":  {profile: at(2*time.Hour, false), store: at(time.Hour, true), known: true, upgrade: true, source: tlsroute.SourceMemory},
 		"login newer than memory":  {profile: at(time.Hour, false), store: at(2*time.Hour, true), known: true, source: tlsroute.SourceProfile},
+		"memory of the future":     {store: at(-time.Hour, true)},
 		"memory too old for login": {profile: at(100*time.Hour, true), store: at(25*time.Hour, false), known: true, upgrade: true, source: tlsroute.SourceProfile},
 	} {
 		t.Run(name, func(t *testing.T) {

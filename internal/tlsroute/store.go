@@ -3,6 +3,7 @@ package tlsroute
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 )
@@ -28,7 +29,7 @@ func (s *Store) Get(addr string) (Way, bool) {
 	return w, ok
 }
 
-// Put keeps w for addr. Of two processes that write at once one wins, and the
+// Put keeps w for addr, and drops what has become too old. Of two processes that write at once one wins, and the
 // other's finding is found again.
 func (s *Store) Put(addr string, w Way) error {
 	if s == nil {
@@ -40,6 +41,7 @@ func (s *Store) Put(addr string, w Way) error {
 		f.Ways = map[string]Way{}
 	}
 	f.Ways[addr] = w
+	maps.DeleteFunc(f.Ways, func(_ string, old Way) bool { return w.At.Sub(old.At) > WayMaxAge })
 	b, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("encode ways: %w", err)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"tshx/internal/upgrade"
 )
 
@@ -57,6 +59,8 @@ type Finder struct {
 	Log   *slog.Logger
 	Now   func() time.Time
 
+	flight singleflight.Group // at most one test at a time
+
 	mu     sync.Mutex
 	way    *Way      // what this process found out
 	tested time.Time // start of the last test
@@ -84,11 +88,11 @@ func (f *Finder) known() (Way, bool) {
 			return w, true
 		}
 	}
-	if f.way != nil && f.now().Sub(f.way.At) < WayMaxAge {
+	if f.way != nil && f.fresh(*f.way) {
 		return *f.way, true
 	}
 	mem, ok := f.Store.Get(f.Target.Addr)
-	ok = ok && f.now().Sub(mem.At) < WayMaxAge
+	ok = ok && f.fresh(mem)
 	if p := f.Profile; p != nil && (!ok || p.At.After(mem.At)) {
 		w := *p
 		w.Source = SourceProfile
@@ -101,12 +105,17 @@ func (f *Finder) known() (Way, bool) {
 	return mem, ok
 }
 
+// fresh reports whether a finding of ours may still be taken. One from the
+// future was made by another clock.
+func (f *Finder) fresh(w Way) bool {
+	age := f.now().Sub(w.At)
+	return age > -time.Minute && age < WayMaxAge
+}
+
 // Find returns the known way, or tests the proxy. A test that learns nothing
-// (EvidenceError) means raw, and is not remembered.
+// (EvidenceError) means raw, and is not remembered. Callers share one test.
 func (f *Finder) Find(ctx context.Context) Way {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if w, ok := f.known(); ok {
+	if w, ok := f.Known(); ok {
 		f.log().Debug("way to the proxy", "remote", f.Target.Addr, "way", w.String(), "source", w.Source, "evidence", w.Evidence, "detail", w.Detail, "since", w.At)
 		return w
 	}
@@ -121,30 +130,48 @@ func (f *Finder) Again(ctx context.Context, old Way, began time.Time) (Way, bool
 		return old, false
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	w := old
+	w, tested := f.way, f.tested.After(began)
+	f.mu.Unlock()
 	switch {
-	case f.way != nil && f.tested.After(began):
-		w = *f.way // another dial has tested since
-	case f.tested.After(began):
-		return old, false // and learned nothing
-	default:
-		if w = f.test(ctx); w.Evidence == upgrade.EvidenceError {
-			return old, false
+	case !tested:
+		if now := f.test(ctx); now.Evidence != upgrade.EvidenceError {
+			return now, now.Upgrade != old.Upgrade
 		}
+	case w != nil: // another dial has tested since
+		return *w, w.Upgrade != old.Upgrade
 	}
-	return w, w.Upgrade != old.Upgrade
+	return old, false
 }
 
-// test must be called with f.mu held.
+// test makes a test connection, or waits for the one under way. Each dial of a
+// client that retries would otherwise wait for all the tests before its own.
 func (f *Finder) test(ctx context.Context) Way {
-	f.tested = f.now()
-	v := f.Target.Test(ctx)
+	done := f.flight.DoChan("", func() (any, error) {
+		began := f.now()
+		v := f.Target.Test(ctx)
+		return f.judge(v, began), nil
+	})
+	select {
+	case r := <-done:
+		return r.Val.(Way)
+	case <-ctx.Done():
+		return Way{Evidence: upgrade.EvidenceError, Detail: context.Cause(ctx).Error(), Source: SourceTest, At: f.now()}
+	}
+}
+
+// judge keeps what a test that began at began has found out.
+func (f *Finder) judge(v upgrade.Verdict, began time.Time) Way {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tested = began
 	w := Way{Upgrade: v.Required, Evidence: v.Evidence, Detail: v.Detail, Source: SourceTest, At: f.now()}
-	f.log().Debug("test connection", "remote", f.Target.Addr, "way", w.String(), "evidence", w.Evidence, "detail", w.Detail, "dur", w.At.Sub(f.tested))
+	f.log().Debug("test connection", "remote", f.Target.Addr, "way", w.String(), "evidence", w.Evidence, "detail", w.Detail, "dur", w.At.Sub(began))
 	if v.Evidence == upgrade.EvidenceError {
 		f.way = nil
 		return w
+	}
+	if old, ok := f.known(); ok && old.Upgrade == w.Upgrade {
+		w.Method = old.Method
 	}
 	f.keep(w)
 	return w
@@ -161,16 +188,21 @@ func (f *Finder) method(w Way) (m upgrade.Method, forced bool) {
 	return w.Method, false
 }
 
-// worked remembers which upgrade worked on way w.
+// worked remembers which upgrade worked on way w, unless something newer says
+// that none is needed.
 func (f *Finder) worked(w Way, m upgrade.Method) {
 	if w.Method == m || w.Evidence == upgrade.EvidenceError {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.way != nil && f.way.Upgrade != w.Upgrade {
+		return
+	}
 	w.Method = m
-	if w.At.IsZero() {
-		w.At = f.now()
+	if w.Source != SourceTest && w.Source != SourceMemory {
+		// Whoever said so, now we have seen it work.
+		w.Evidence, w.At = upgrade.EvidenceUpgraded, f.now()
 	}
 	f.keep(w)
 }

@@ -44,7 +44,7 @@ func (t Target) Connect(ctx context.Context, kind Kind, method Method) (net.Conn
 	if first == nil {
 		return c, WebSocket, nil
 	}
-	if !worthLegacy(first) {
+	if !MethodRefused(first) {
 		return nil, Auto, first
 	}
 	c, second := t.attempt(ctx, kind, Legacy)
@@ -54,11 +54,11 @@ func (t Target) Connect(ctx context.Context, kind Kind, method Method) (net.Conn
 	return c, Legacy, nil
 }
 
-// worthLegacy reports whether a failed WebSocket attempt says nothing about
-// the legacy upgrade. Old proxies answer 404, balancers whatever they like, and
+// MethodRefused reports whether a failed Connect says nothing about the other
+// method. Old proxies answer 404, balancers whatever they like, and
 // some firewalls only hang up; a rate limit holds for every method, and a broken
 // 101 is no refusal.
-func worthLegacy(err error) bool {
+func MethodRefused(err error) bool {
 	if errors.Is(err, errNoAnswer) {
 		return true
 	}

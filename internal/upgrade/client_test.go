@@ -342,6 +342,27 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
+// A refusal is told at once, even if its body never ends.
+func TestRefusalWithoutAnEnd(t *testing.T) {
+	for _, method := range []Method{WebSocket, Legacy} {
+		t.Run(string(method), func(t *testing.T) {
+			tgt := answering(t, func(c *tls.Conn, _ *http.Request) {
+				io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nServer: slow\r\nContent-Length: 500\r\n\r\nno")
+				io.Copy(io.Discard, c)
+			})
+			start := time.Now()
+			_, _, err := tgt.Connect(t.Context(), ALPN, method)
+			refused, ok := errors.AsType[*RefusedError](err)
+			if !ok || refused.Status != 403 || refused.Server != "slow" {
+				t.Errorf("got %v", err)
+			}
+			if took := time.Since(start); took > HandshakeTimeout/2 {
+				t.Errorf("told after %v", took)
+			}
+		})
+	}
+}
+
 // Some firewalls hang up on a WebSocket request instead of answering it.
 func TestLegacyAfterNoAnswer(t *testing.T) {
 	tgt := answering(t, func(c *tls.Conn, r *http.Request) {

@@ -57,16 +57,24 @@ func verdictOf(negotiated string, err error) Verdict {
 // alertNoApplicationProtocol is an alert's number (RFC 7301, section 3.2).
 const alertNoApplicationProtocol = 120
 
-// isAlert reports whether err is an alert of this number that the other side
-// sent. crypto/tls reports it as a net.OpError around a number of an
-// unexported type, so that only its value can be looked at.
-func isAlert(err error, number uint64) bool {
+// Alert returns the number of the TLS alert that the other side sent, and
+// whether err is one. crypto/tls reports it as a net.OpError around a number of
+// an unexported type, so that only its value can be looked at.
+func Alert(err error) (number uint8, ok bool) {
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok || op.Op != "remote error" || op.Err == nil {
-		return false
+		return 0, false
 	}
 	v := reflect.ValueOf(op.Err)
-	return v.Kind() == reflect.Uint8 && v.Uint() == number
+	if v.Kind() != reflect.Uint8 {
+		return 0, false
+	}
+	return uint8(v.Uint()), true
+}
+
+func isAlert(err error, number uint8) bool {
+	n, ok := Alert(err)
+	return ok && n == number
 }
 
 // isUnadvertised reports whether the server selected a protocol that was not

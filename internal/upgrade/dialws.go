@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -43,6 +44,10 @@ func (t Target) connectWebSocket(ctx context.Context, below net.Conn, kind Kind)
 		return nil, refused
 	}
 	w.bounded = false
+	if err := w.Conn.SetReadDeadline(time.Time{}); err != nil {
+		below.Close()
+		return nil, fmt.Errorf("websocket upgrade at %s: %w", t.Addr, err)
+	}
 	return newWSConn(ws, w), nil
 }
 

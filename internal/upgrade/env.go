@@ -24,12 +24,12 @@ func FromEnv(value, addr string) (required, decided bool) {
 		token = strings.TrimSpace(token)
 		if host, word, ok := strings.Cut(token, "="); ok {
 			if host == addr {
-				b, _ := parseBool(word)
+				b, _ := ParseBool(word)
 				return b, true
 			}
 			continue
 		}
-		if b, ok := parseBool(token); ok {
+		if b, ok := ParseBool(token); ok {
 			required = b
 		}
 	}
@@ -45,7 +45,9 @@ func MethodFromEnv(value string) Method {
 	return Auto
 }
 
-func parseBool(word string) (value, ok bool) {
+// ParseBool reads the words for true and false that Teleport takes in environment
+// variables, in any case.
+func ParseBool(word string) (value, ok bool) {
 	switch strings.ToLower(word) {
 	case "true", "yes", "yeah", "y", "1", "on":
 		return true, true

@@ -75,5 +75,8 @@ const (
 	EvidenceNoALPN       = "no-alpn"                 // handshake without ALPN: required
 	EvidenceAlert        = "no-application-protocol" // alert 120: required
 	EvidenceUnadvertised = "unadvertised-alpn"       // a protocol that was not offered: required
-	EvidenceError        = "error"                   // nothing learned: not required
+	// EvidenceUpgraded is no test's: somebody else said that an upgrade is
+	// needed, and it worked.
+	EvidenceUpgraded = "upgraded"
+	EvidenceError    = "error" // nothing learned: not required
 )

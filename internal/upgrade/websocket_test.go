@@ -448,6 +448,7 @@ func (r *replay) Read(p []byte) (int, error)       { return r.in.Read(p) }
 func (r *replay) Close() error                     { return nil }
 func (r *replay) SetDeadline(time.Time) error      { return nil }
 func (r *replay) SetWriteDeadline(time.Time) error { return nil }
+func (r *replay) SetReadDeadline(time.Time) error  { return nil }
 
 func FuzzWebSocketStream(f *testing.F) {
 	f.Add([]byte(makeFrame(finBinary, "hello")+makeFrame(finPing, "teleport")+closeFrame(1000, "")), uint8(7))

@@ -13,6 +13,7 @@ type wire struct {
 	net.Conn
 	bounded bool // during the client's handshake
 	left    int  // bytes that may still be read while bounded
+	matched int  // bytes of endOfHeader that the last read ended with
 
 	mu      sync.Mutex
 	user    time.Time // the deadline that the owner of the stream wants
@@ -28,7 +29,35 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	n, err := w.Conn.Read(p[:min(len(p), w.left)])
 	w.left -= n
+	if w.headerEnds(p[:n]) {
+		// What follows is a refusal's body, which gorilla/websocket reads, or
+		// nothing. The deadline is cleared behind a handshake.
+		w.Conn.SetReadDeadline(time.Now().Add(refusalWait))
+	}
 	return n, err
+}
+
+// endOfHeader ends the header of an answer (RFC 9112, section 2.1).
+const endOfHeader = "\r\n\r\n"
+
+// headerEnds reports whether the header's end is in p, which continues what was
+// read before.
+func (w *wire) headerEnds(p []byte) bool {
+	for _, b := range p {
+		switch {
+		case b == endOfHeader[w.matched]:
+			w.matched++
+		case b == endOfHeader[0]:
+			w.matched = 1
+		default:
+			w.matched = 0
+		}
+		if w.matched == len(endOfHeader) {
+			w.matched = 0
+			return true
+		}
+	}
+	return false
 }
 
 // SetWriteDeadline is called by gorilla/websocket: with zero before data
