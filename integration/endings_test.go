@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,7 +38,7 @@ func TestSignals(t *testing.T) {
 			nothingLeft(t)
 			p, c := echoing(t)
 			p.signal(s)
-			p.await("waiting up to")
+			p.await("draining ")
 			answers(t, c)
 			c.Close()
 			if code := p.wait(); code != 0 {
@@ -51,7 +52,7 @@ func TestSignals(t *testing.T) {
 		nothingLeft(t)
 		p, c := echoing(t)
 		p.signal(syscall.SIGINT)
-		p.await("waiting up to")
+		p.await("draining ")
 		// One key press can arrive twice, so a quick repetition does not count.
 		eventually(patience, func() bool { p.signal(syscall.SIGINT); return p.ended() })
 		if code := p.wait(); code != codeInterrupted {
@@ -217,19 +218,20 @@ func TestTorn(t *testing.T) {
 	t.Run("server resets", func(t *testing.T) {
 		t.Parallel()
 		nothingLeft(t)
-		p := raw(t).start(t, "proxy", "app", "torn")
+		p := launch(t, raw(t).options(), tshxPath, "proxy", "app", "torn")
 		c := dial(t, p.lineAfter("address: "))
 		io.WriteString(c, "?")
 		n, err := io.Copy(io.Discard, c)
 		if err == nil || n > torn {
 			t.Errorf("after %d bytes of %d: %v, want a reset", n, torn, err)
 		}
+		saysReset(t, p)
 	})
 	t.Run("network cut", func(t *testing.T) {
 		t.Parallel()
 		nothingLeft(t)
 		board := newSwitchboard(t, modern.get(t).direct)
-		p := privateLogin(t, board.addr).start(t, "proxy", "app", "echo")
+		p := launch(t, privateLogin(t, board.addr).options(), tshxPath, "proxy", "app", "echo")
 		addr := p.lineAfter("address: ")
 		c := dial(t, addr)
 		answers(t, c)
@@ -237,6 +239,20 @@ func TestTorn(t *testing.T) {
 		if n, err := io.Copy(io.Discard, c); err == nil || n != 0 {
 			t.Errorf("after %d bytes: %v, want a reset", n, err)
 		}
-		answers(t, dial(t, addr)) // the listener lives on
+		last := dial(t, addr)
+		answers(t, last) // the listener lives on
+		last.Close()
+		saysReset(t, p)
 	})
+}
+
+// saysReset ends a tshx that must have told of one reset, in one line.
+func saysReset(t testing.TB, p *program) {
+	t.Helper()
+	p.signal(syscall.SIGTERM)
+	if code := p.wait(); code != 0 {
+		t.Errorf("exit code %d after SIGTERM, want 0", code)
+	}
+	said := slices.DeleteFunc(lines(p.stderr.String()), func(l string) bool { return strings.Contains(l, "draining ") })
+	oneLine(t, strings.Join(said, "\n"), `failed: read from the proxy: .*reset`)
 }

@@ -114,7 +114,7 @@ func (p *program) drained() {
 	}
 	for _, l := range lines(p.stderr.String()) {
 		// A client that has just left may still count.
-		if !strings.Contains(l, "waiting up to") {
+		if !strings.Contains(l, "draining ") {
 			p.t.Errorf("%s complained: %s", p.name, l)
 		}
 	}

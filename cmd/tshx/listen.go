@@ -56,10 +56,17 @@ func (f listenFlags) serve(ctx context.Context, env *Env, ln net.Listener, t *lo
 	t.Report, t.Log = r.report, env.Log
 	s := &localproxy.Server{Handler: t, Log: env.Log}
 	s.Draining = func(open int) {
-		fmt.Fprintf(env.Stderr, "tshx: open connections: %d, waiting up to %v for them; interrupt again to cut them now\n", open, localproxy.DrainTimeout)
+		fmt.Fprintf(env.Stderr, "tshx: draining %s for up to %v; interrupt again to cut now\n", connections(open), localproxy.DrainTimeout)
 	}
-	s.Cut = func(open int) { fmt.Fprintf(env.Stderr, "tshx: connections cut: %d\n", open) }
+	s.Cut = func(open int) { fmt.Fprintf(env.Stderr, "tshx: cut %s\n", connections(open)) }
 	return s.Serve(ctx, ln)
+}
+
+func connections(n int) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return fmt.Sprintf("%d connections", n)
 }
 
 // reporter prints why connections failed, and the same reason only once in a
