@@ -246,6 +246,23 @@ func TestTorn(t *testing.T) {
 	})
 }
 
+// TestNohup: who starts tshx with nohup(1) wants it to outlive the terminal.
+func TestNohup(t *testing.T) {
+	nothingLeft(t)
+	p := launch(t, raw(t).options(), "nohup", tshxPath, "proxy", "app", "echo")
+	addr := p.lineAfter("address: ")
+	p.signal(syscall.SIGHUP)
+	for range 3 {
+		c := dial(t, addr)
+		answers(t, c)
+		c.Close()
+	}
+	p.signal(syscall.SIGTERM)
+	if code := p.wait(); code != 0 {
+		t.Errorf("exit code %d after SIGTERM, want 0", code)
+	}
+}
+
 // saysReset ends a tshx that must have told of one reset, in one line.
 func saysReset(t testing.TB, p *program) {
 	t.Helper()
