@@ -51,7 +51,8 @@ lint: ## gofmt, vet, staticcheck, govulncheck, go.mod
 	@sh scripts/vulncheck.sh $(GOVULNCHECK) ./cmd/...
 
 bench: ## start-up, connection and throughput figures
-	$(GO) test -run '^$$' -bench . -benchtime 20x ./integration
+	$(GO) test -run '^$$' -bench 'Start|Connect' -benchtime 20x ./integration
+	$(GO) test -run '^$$' -bench Throughput -benchtime 3x ./integration
 
 cross: ## does everything build for every platform
 	@for p in $(PLATFORMS); do \

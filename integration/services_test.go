@@ -55,6 +55,8 @@ const (
 var services = map[string]*shared[*service]{
 	// bulk is for checksums; see bulk_test.go.
 	"bulk": newService(func(c *net.TCPConn) { serveBulk(c) }),
+	// fast is bulk without the checking, which takes longer than the way.
+	"fast": newService(func(c *net.TCPConn) { serveFast(c) }),
 	// echo sends everything back and half-closes after the client.
 	"echo": newService(func(c *net.TCPConn) { io.Copy(c, c) }),
 	// polite half-closes first, then reads what the client has to say and
