@@ -28,6 +28,7 @@ type proxyCmd struct {
 // Globals are the flags of every command.
 type Globals struct {
 	ProxyAddr string `name:"proxy" placeholder:"HOST[:PORT]" env:"TELEPORT_PROXY" help:"Address of the proxy; picks the profile. Default: the current profile."`
+	Home      string `placeholder:"DIR" env:"TELEPORT_HOME" help:"Directory of the login that tsh left. Default: ~/.tsh."`
 	Identity  string `short:"i" placeholder:"FILE" env:"TELEPORT_IDENTITY_FILE" help:"Use this identity file instead of a profile; needs --proxy."`
 	CAFile    string `name:"ca-file" placeholder:"FILE" env:"TSHX_CA_FILE" help:"Trust these CAs (PEM) for the proxy's public certificate, besides the system's."`
 	Insecure  bool   `help:"Do not verify the proxy's public certificate. Dangerous."`
@@ -46,17 +47,27 @@ func run(ctx context.Context, env *Env, args []string) int {
 	}, args))
 }
 
-// newLog returns the log on standard error: warnings without a time, or, for
-// --debug, all that was decided and when.
+// newLog returns the log on standard error: warnings in the form of our other
+// lines, or, for --debug, all that was decided and when.
 func newLog(w io.Writer, debug bool) *slog.Logger {
 	if debug {
 		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	noTime := func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && a.Key == slog.TimeKey {
+	short := func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
 			return slog.Attr{}
 		}
 		return a
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: noTime}))
+	return slog.New(slog.NewTextHandler(prefixed{w}, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: short}))
+}
+
+// prefixed names the program before each record, which is one Write.
+type prefixed struct {
+	io.Writer
+}
+
+func (w prefixed) Write(p []byte) (int, error) {
+	_, err := w.Writer.Write(append([]byte("tshx: warning: "), p...))
+	return len(p), err
 }

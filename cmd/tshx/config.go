@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,9 @@ func (c *configCmd) Run(env *Env, g *Globals) error {
 	l, err := g.open(env, "")
 	if err != nil {
 		return err
+	}
+	if l.IdentityFile != "" {
+		return errors.New("config needs a login made by tsh login: OpenSSH takes no certificate out of an identity file")
 	}
 	lines, err := l.HostKeyLines()
 	if err != nil {
@@ -55,8 +59,8 @@ func (c *configCmd) block(w io.Writer, g *Globals, l *login, exe, cluster string
 		}
 	}
 	command := []string{exe}
-	if g.Identity != "" {
-		command = append(command, "-i", absolute(g.Identity))
+	if g.Home != "" {
+		command = append(command, "--home="+absolute(g.Home))
 	}
 	if g.CAFile != "" {
 		command = append(command, "--ca-file="+absolute(g.CAFile))

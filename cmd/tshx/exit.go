@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 
 	"tshx/internal/conn"
 	"tshx/internal/dbproxy"
@@ -31,7 +32,9 @@ func fail(env *Env, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(env.Stderr, "tshx: %s\n", explain(err))
+	if !errors.Is(err, syscall.EPIPE) { // a reader who has seen enough wants no more words
+		fmt.Fprintf(env.Stderr, "tshx: %s\n", explain(err))
+	}
 	return exitCode(err)
 }
 
@@ -100,6 +103,10 @@ func hint(err error) string {
 		return "the proxy may not know this route, or something in front of it refuses it; --debug shows the decisions"
 	case errors.Is(err, dbproxy.ErrNoAnswer):
 		return "the server behind it may be down, or your role may not allow it; the proxy's log says which"
+	case errors.Is(err, errNoTCPApp):
+		return "is it a TCP application, and running? HTTP applications are not served"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "raise the limit of open files (ulimit -n)"
 	case conn.Refused(err):
 		return "is the proxy up, and the port right?"
 	case errors.Is(err, context.DeadlineExceeded):

@@ -15,7 +15,7 @@ import (
 
 // listenFlags are the flags of every command that listens.
 type listenFlags struct {
-	Port           uint16 `short:"p" help:"Local port. Default: a free one."`
+	Port           uint16 `short:"p" placeholder:"PORT" help:"Local port. Default: a free one."`
 	Listen         string `placeholder:"HOST[:PORT]" help:"Local address. Default: 127.0.0.1."`
 	Anywhere       bool   `name:"insecure-listen-anywhere" help:"Allow --listen on an address that other machines reach. Whoever connects acts as you."`
 	ExitWithParent bool   `name:"exit-with-parent" help:"End when the process that started tshx has ended."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"os"
@@ -52,7 +53,11 @@ func (g *Globals) open(env *Env, cluster string) (*login, error) {
 		l.finder.Store = &tlsroute.Store{Path: path}
 	}
 	l.dialer = &tlsroute.Dialer{Finder: l.finder, HostCAs: p.HostCAs, Log: env.Log}
-	if u, err := l.egress.ProxyFor(p.WebAddr); err == nil && u != nil {
+	u, err := l.egress.ProxyFor(p.WebAddr)
+	if err != nil {
+		return nil, err
+	}
+	if u != nil {
 		env.Log.Debug("through an HTTP proxy", "remote", p.WebAddr, "proxy", u.Redacted())
 	}
 	return l, nil
@@ -62,7 +67,7 @@ func (g *Globals) profile(env *Env) (*profile.Profile, error) {
 	// tsh takes "host:web port,SSH port" too.
 	addr, _, _ := strings.Cut(g.ProxyAddr, ",")
 	p, err := profile.Load(profile.Options{
-		Dir: profile.DefaultDir(env.Getenv, env.home()), Name: addr,
+		Dir: cmp.Or(g.Home, profile.DefaultDir(env.Getenv, env.home())), Name: addr,
 		IdentityFile: g.Identity, Proxy: addr, Getenv: env.Getenv, Now: env.Now,
 	})
 	if err != nil {

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 
+	"tshx/internal/conn"
 	"tshx/internal/localproxy"
 	"tshx/internal/tlsroute"
 )
@@ -44,5 +46,17 @@ func (c *proxyAppCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 		up, err := l.dialer.Dial(ctx, route)
 		return client, up, err
 	}
-	return c.serve(ctx, env, ln, &localproxy.Tunnel{Dial: dial, Route: route.Name})
+	return c.serve(ctx, env, ln, &localproxy.Tunnel{Dial: dial, Check: checkTCPApp, Route: route.Name})
+}
+
+// errNoTCPApp is what a route to an application of another kind looks like.
+var errNoTCPApp = errors.New("the proxy closed the connection without an answer")
+
+// checkTCPApp returns errNoTCPApp for a connection that the proxy ended before
+// the client did, without a byte.
+func checkTCPApp(st conn.Stats) error {
+	if st.RemoteFirst && st.Received == 0 && st.Sent > 0 {
+		return errNoTCPApp
+	}
+	return nil
 }

@@ -46,6 +46,9 @@ func (c *proxyDBCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 		if endpoint.Files, err = l.dbFiles(c.Name); err != nil {
 			return err
 		}
+		if _, err := l.HostCAs(); err != nil { // the client is told to trust them
+			return err
+		}
 	}
 	endpoint = engine.Complete(endpoint, id)
 	ln, err := c.listen()

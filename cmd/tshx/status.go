@@ -107,6 +107,10 @@ func newReport(env *Env, l *login) (*statusReport, error) {
 			if !c.NotAfter.IsZero() {
 				r.ValidUntil = &c.NotAfter
 			}
+		case profile.KindSSH: // an identity file may be without
+			if c.Problem != profile.Missing || l.IdentityFile == "" {
+				loginErr = cmp.Or(loginErr, c.Err)
+			}
 		case profile.KindDB:
 			r.Databases = append(r.Databases, c.Name)
 		}

@@ -3,6 +3,7 @@ package localproxy
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -57,7 +58,8 @@ func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
 // the client went away, or went first.
 func clientGone(st conn.Stats, err error) bool {
 	var side *conn.SideError
-	return conn.PeerGone(err) && (!st.RemoteFirst || errors.As(err, &side) && !side.Remote)
+	broken := conn.PeerGone(err) || errors.Is(err, io.ErrUnexpectedEOF)
+	return broken && (!st.RemoteFirst || errors.As(err, &side) && !side.Remote)
 }
 
 // report passes on what is worth telling: not what a drain cut, nor that a

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -149,6 +150,9 @@ func (c certFailure) new(problem Problem, f file) *CertError {
 func (c certFailure) at(f file, err error) *CertError {
 	e := c.new(Broken, f)
 	e.Err, e.fresh = cause(err), fresh(f)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		e.Renew = "" // a new certificate would not help
+	}
 	return e
 }
 

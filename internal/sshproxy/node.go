@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -43,9 +44,12 @@ func (n Node) subsystem() string {
 
 // ParseTarget splits [user@]host[:port]. The user may hold an @ itself; an IPv6
 // address with a port needs brackets.
-func ParseTarget(s string) (user string, n Node, err error) {
+func ParseTarget(target string) (user string, n Node, err error) {
+	s, bad := target, fmt.Errorf("%q is not [user@]host[:port]", target)
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
-		user, s = s[:i], s[i+1:]
+		if user, s = s[:i], s[i+1:]; user == "" {
+			return "", Node{}, bad
+		}
 	}
 	n.Host = s
 	if h, p, err := net.SplitHostPort(s); err == nil {
@@ -54,12 +58,10 @@ func ParseTarget(s string) (user string, n Node, err error) {
 		n.Host = s[1 : len(s)-1]
 	}
 	if n.Host == "" || strings.ContainsAny(n.Host, " \t\r\n\x00") {
-		return "", Node{}, fmt.Errorf("%q is not [user@]host[:port]", s)
+		return "", Node{}, bad
 	}
-	for _, r := range n.Port {
-		if r < '0' || r > '9' {
-			return "", Node{}, fmt.Errorf("port %q is not a number", n.Port)
-		}
+	if _, err := strconv.ParseUint(n.Port, 10, 16); n.Port != "" && err != nil {
+		return "", Node{}, fmt.Errorf("%q is not a port number", n.Port)
 	}
 	return user, n, nil
 }

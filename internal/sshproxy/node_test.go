@@ -22,6 +22,8 @@ func TestParseTarget(t *testing.T) {
 		{in: "node1:", node: Node{Host: "node1"}},
 		{in: "", bad: true},
 		{in: "root@", bad: true},
+		{in: "@node1", bad: true},
+		{in: "node1:65536", bad: true},
 		{in: "root@:22", bad: true},
 		{in: "node:ssh", bad: true},
 		{in: "no de", bad: true},

@@ -64,6 +64,25 @@ type TrustError struct {
 func (e *TrustError) Error() string { return e.Err.Error() }
 func (e *TrustError) Unwrap() error { return e.Err }
 
+// ForcedError is a dial that failed on the way that the environment demands, in a
+// manner that the other way might cure.
+type ForcedError struct {
+	Way Way
+	Err error
+}
+
+func (e *ForcedError) Error() string { return e.Err.Error() }
+func (e *ForcedError) Unwrap() error { return e.Err }
+
+// Hint names the variable.
+func (e *ForcedError) Hint() string {
+	only := "raw TLS"
+	if e.Way.Upgrade {
+		only = "the connection upgrade"
+	}
+	return upgrade.EnvRequired + " allows only " + only + " here; unset it unless that is meant"
+}
+
 // Dial opens a connection on route r. It is a TLS connection to the proxy
 // itself, proved by the negotiated ALPN or by the host certificate; it can
 // half-close (conn.CloseWriter) and is already unwrapped where ping framing
@@ -85,6 +104,9 @@ func (d *Dialer) Dial(ctx context.Context, r Route) (net.Conn, error) {
 	c, err := d.via(ctx, way, r, cert)
 	if err == nil || ctx.Err() != nil || !contradicts(err) {
 		return c, err
+	}
+	if way.Source == SourceEnv {
+		return nil, &ForcedError{Way: way, Err: err}
 	}
 	again, ok := d.Finder.Again(ctx, way, began)
 	if !ok {
@@ -217,7 +239,7 @@ func kindOf(r Route) upgrade.Kind {
 func (d *Dialer) handshake(ctx context.Context, stream net.Conn, cfg *tls.Config, r Route) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
-	c := tls.Client(stream, cfg)
+	c := tls.Client(uncut{stream}, cfg)
 	if err := c.HandshakeContext(ctx); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = ErrHandshakeCut

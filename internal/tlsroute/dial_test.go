@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -333,7 +334,46 @@ func TestDialErrors(t *testing.T) {
 		if !errors.As(err, &lost) || lost.Got != "" {
 			t.Errorf("Dial = %v", err)
 		}
+		var forced *tlsroute.ForcedError
+		if !errors.As(err, &forced) || !strings.Contains(forced.Hint(), upgrade.EnvRequired) {
+			t.Errorf("no word about the environment: %v", err)
+		}
 	})
+}
+
+// The death of a proxy, or a balancer that cuts, is not the end of a stream.
+func TestCutIsNotAnEnd(t *testing.T) {
+	for name, front := range map[string]func(*world) func(net.Conn){
+		"raw":      func(w *world) func(net.Conn) { return forward(w.direct) },
+		"upgraded": (*world).balancer,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, proxyserver.V17())
+			cut := make(chan struct{})
+			w.replace(func(c net.Conn) {
+				defer c.Close()
+				inner, outer := net.Pipe()
+				defer outer.Close()
+				go front(w)(inner)
+				go io.Copy(outer, c)
+				go io.Copy(c, outer)
+				<-cut // then a plain FIN
+			})
+			c, err := w.dialer().Dial(t.Context(), echoRoute(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			io.WriteString(c, "hi")
+			if _, err := io.ReadFull(c, make([]byte, 2)); err != nil {
+				t.Fatal(err)
+			}
+			close(cut)
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("read: %v, want %v", err, io.ErrUnexpectedEOF)
+			}
+		})
+	}
 }
 
 // Many dials to a proxy that says nothing wait for one test, not in line.

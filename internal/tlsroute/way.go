@@ -81,7 +81,7 @@ func (f *Finder) Known() (w Way, ok bool) {
 func (f *Finder) known() (Way, bool) {
 	if f.Getenv != nil {
 		if required, decided := upgrade.FromEnv(f.Getenv(upgrade.EnvRequired), f.Target.Addr); decided {
-			w := Way{Upgrade: required, Source: SourceEnv}
+			w := Way{Upgrade: required, Source: SourceEnv, Detail: upgrade.EnvRequired + "=" + f.Getenv(upgrade.EnvRequired)}
 			if f.way != nil && f.way.Upgrade == required {
 				w.Method = f.way.Method
 			}

@@ -170,7 +170,7 @@ func TestRefused(t *testing.T) {
 		}, {
 			name: "not routed", method: WebSocket,
 			answer: "404 Not Found\r\nServer: nginx/1.22.1\r\nContent-Length: 60\r\n\r\n<html><head><title>404 Not Found</title></head>\n0123456789012",
-			text:   "refused the websocket upgrade: 404 Not Found (Server: nginx/1.22.1): 404 Not Found",
+			text:   "refused the websocket upgrade: 404 Not Found (Server: nginx/1.22.1)",
 			hints:  []string{"does not route " + Path},
 		}, {
 			name: "nginx forbids", method: Auto,

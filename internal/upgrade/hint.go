@@ -10,6 +10,8 @@ import (
 // balancer in front of it, or in the environment.
 func (e *RefusedError) Hint() string {
 	switch s := e.Status; {
+	case s == http.StatusBadRequest && strings.Contains(e.Body, "X-Forwarded-For"):
+		return "let the balancer send one X-Forwarded-For header with one address"
 	case e.headerDropped():
 		return headerAdvice + balancerAdvice(e.Server)
 	case s == http.StatusNotFound && e.Proxy && e.Method == Legacy:
@@ -48,9 +50,9 @@ func (e *AttemptsError) Hint() string {
 	switch {
 	case ok1 && ws.headerDropped():
 		return ws.Hint()
-	case ok1 && ok2 && ws.Proxy && legacy.Proxy && ws.Status == http.StatusNotFound && legacy.Status == http.StatusNotFound:
+	case ok1 && ok2 && ws.Proxy && legacy.Proxy && !legacy.headerDropped() && ws.Status == http.StatusNotFound && legacy.Status == http.StatusNotFound:
 		return "the proxy knows no connection upgrade: it is too old"
-	case ok1 && ok2 && ws.Proxy && !legacy.Proxy:
+	case ok1 && ok2 && ws.Proxy && (!legacy.Proxy || legacy.headerDropped()):
 		return fmt.Sprintf("the proxy is too old for WebSocket and the balancer refuses other upgrades: update the proxy, or let \"Upgrade: %s\" pass on %s", legacy.Kind, Path)
 	case ok1:
 		return ws.Hint()

@@ -47,7 +47,7 @@ func (e *RefusedError) answer() string {
 	if e.Reason != "" {
 		b.WriteString(", " + e.Reason)
 	}
-	if e.Body != "" {
+	if e.Body != "" && e.Body != fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)) {
 		b.WriteString(": " + e.Body)
 	}
 	return b.String()
