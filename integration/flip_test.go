@@ -60,6 +60,7 @@ func failures(t testing.TB, addr string) int {
 		io.WriteString(c, "hello")
 		c.CloseWrite()
 		if got, err := io.ReadAll(c); err != nil || string(got) != "hello" {
+			t.Logf("read %q, %v", got, err)
 			n++
 		}
 		c.Close()

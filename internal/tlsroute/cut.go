@@ -22,10 +22,13 @@ type uncut struct {
 
 func (c uncut) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if err == io.EOF {
-		err = errCut
+	switch {
+	case err != io.EOF:
+		return n, err
+	case n > 0: // as an outer tls.Conn returns them; io.EOF comes again
+		return n, nil
 	}
-	return n, err
+	return 0, errCut
 }
 
 func (c uncut) CloseWrite() error { return conn.CloseWrite(c.Conn) }
