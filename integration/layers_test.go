@@ -37,7 +37,7 @@ var layers = map[string]layer{
 	"internal/identity": {0, nothing},
 
 	"internal/program": {1, []string{"plain"}},
-	"internal/profile": {1, []string{"identity"}},
+	"internal/profile": {1, []string{"identity", "plain"}},
 	"internal/accept":  {1, []string{"conn"}},
 	"internal/egress":  {1, []string{"conn", "plain", "trust"}},
 	"internal/upgrade": {1, []string{"conn", "plain", "trust"}},

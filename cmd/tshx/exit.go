@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"syscall"
 
@@ -32,10 +33,17 @@ func fail(env *Env, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if !errors.Is(err, syscall.EPIPE) { // a reader who has seen enough wants no more words
+	if !readerLeft(err) {
 		fmt.Fprintf(env.Stderr, "tshx: %s\n", explain(err))
 	}
 	return exitCode(err)
+}
+
+// readerLeft reports whether our own output has no reader any more: one who has
+// seen enough wants no more words. Broken pipes of the network are not that.
+func readerLeft(err error) bool {
+	var file *fs.PathError
+	return errors.As(err, &file) && file.Op == "write" && conn.PeerGone(file)
 }
 
 func exitCode(err error) int {
@@ -85,12 +93,10 @@ func hint(err error) string {
 		return itself.Hint()
 	case errors.As(err, &lost):
 		return "something in front of the proxy ends TLS and does not pass it on; --debug shows the decisions"
-	case errors.As(err, &trust) && trust.HostCert:
+	case errors.As(err, &trust) && trust.HostCert, errors.As(err, &hostKey):
 		return "this is not the cluster you are logged in to, or its CAs were rotated; log in again with tsh login"
 	case errors.As(err, &untrusted):
 		return trustHint(untrusted)
-	case errors.As(err, &hostKey):
-		return "this is not the cluster you are logged in to, or its CAs were rotated; log in again with tsh login"
 	case errors.Is(err, sshproxy.ErrNoAuthority):
 		return "log in to it with tsh login"
 	case errors.As(err, &login):

@@ -10,6 +10,7 @@
 package dbproxy
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -111,8 +112,8 @@ type Files struct {
 // Complete fills in the user and the database that the flags left open: the
 // certificate's, or the only one it allows.
 func (e *Engine) Complete(at Endpoint, id identity.Identity) Endpoint {
-	at.User = first(at.User, id.Database.User, e.DefaultUser, only(id.AllowedDBUsers))
-	at.Name = first(at.Name, id.Database.Name)
+	at.User = cmp.Or(at.User, id.Database.User, e.DefaultUser, only(id.AllowedDBUsers))
+	at.Name = cmp.Or(at.Name, id.Database.Name)
 	return at
 }
 
@@ -130,15 +131,6 @@ func (e Endpoint) At(addr net.Addr) Endpoint {
 }
 
 func (e Endpoint) has(program string) bool { return e.Has != nil && e.Has(program) }
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
-}
 
 // only returns the single value that leaves no choice.
 func only(values []string) string {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"tshx/internal/plain"
 )
 
 // Config is the content of <proxy host>.yaml. Only the keys that matter here
@@ -45,7 +47,7 @@ func parseConfig(data []byte) (Config, error) {
 	if !strings.HasPrefix(text, "line ") { // the parser leaves out the number of the first one
 		text = "line 1: " + text
 	}
-	return Config{}, errors.New(oneLine(text))
+	return Config{}, errors.New(plain.Line(text, 0))
 }
 
 // readConfig reads and checks the Config of one proxy.

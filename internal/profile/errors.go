@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"tshx/internal/plain"
 )
 
 var (
@@ -78,7 +80,7 @@ func (e *CertError) Error() string {
 	if e.Renew != "" {
 		text += "; run: " + e.Renew
 	}
-	return oneLine(text)
+	return plain.Line(text, 0)
 }
 
 // Unwrap is the cause.
@@ -160,14 +162,4 @@ func cause(err error) error {
 		return pe.Err
 	}
 	return err
-}
-
-// oneLine keeps text from other hands (file contents, names) on one line.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, text)
 }
