@@ -28,10 +28,20 @@ const (
 	exitLogin   = 4 // not logged in, or a certificate is missing, expired or broken
 )
 
+// childExit is the exit code of a program that ran in our place and has said
+// itself what there was to say.
+type childExit int
+
+func (e childExit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
 // fail prints err as one line with what to do next, and returns the exit code.
 func fail(env *Env, err error) int {
 	if err == nil {
 		return exitOK
+	}
+	var child childExit
+	if errors.As(err, &child) {
+		return int(child)
 	}
 	if !readerLeft(err) {
 		fmt.Fprintf(env.Stderr, "tshx: %s\n", explain(err))

@@ -11,17 +11,18 @@ package dbproxy
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
+	"time"
 
 	"tshx/internal/identity"
 	"tshx/internal/tlsroute"
 )
 
-// Engine is one kind of database.
+// Engine is one kind of database. Functions that are nil do nothing.
 type Engine struct {
 	// Protocol is the engine's name in certificates and configuration.
 	Protocol string
@@ -32,10 +33,18 @@ type Engine struct {
 	// DefaultUser is the database user where neither flag nor certificate
 	// names one.
 	DefaultUser string
-	// Command is the client's command line, ready for exec.
-	Command func(Endpoint) []string
+	// NeedsName says that a client must name a database inside the server.
+	NeedsName bool
+	// TunnelOnly says that clients cannot do the proxy's TLS themselves
+	// (docs/protocol.md, "Databases").
+	TunnelOnly bool
+	// Clients are the programs people use, the first choice first.
+	Clients []Client
 	// URL is the address in the form that drivers and graphical clients take.
-	URL func(Endpoint) *url.URL
+	URL func(Endpoint) string
+	// Env are the variables, KEY=value, by which programs of this engine find
+	// the database without arguments.
+	Env func(Endpoint) []string
 	// ServerFirst says that the server greets before the client has spoken.
 	ServerFirst bool
 	// Unanswered is the length of the one message, sent alone, that servers of
@@ -47,6 +56,59 @@ type Engine struct {
 	// or conn.ErrClientGone.
 	// Nil means that no connection of this engine does.
 	NeedsCert func(client net.Conn) (net.Conn, bool, error)
+	// Speaks reports whether first, the first bytes of a client (at least one),
+	// may be this engine's protocol in plain. Nil means that clients of this
+	// engine wait for the server.
+	Speaks func(first []byte) bool
+	// Refuse tells a client why there is no database, in its own protocol and
+	// in the form that its programs show to people. It reads what the client
+	// must have said before it listens. The caller bounds it by a deadline on
+	// client and closes client.
+	Refuse func(client net.Conn, r Refusal) error
+	// Ping does the engine's handshake on c, a connection of a tunnel, as far
+	// as a server tells its version without a password. ctx has a deadline,
+	// which is also c's. The caller closes c.
+	Ping func(ctx context.Context, c net.Conn, at Endpoint) (Pong, error)
+}
+
+// Client is a program that people use with an engine.
+type Client struct {
+	Program string
+	// Install says where the program comes from: "Debian package
+	// postgresql-client".
+	Install string
+	// Args are its arguments, without the program itself. No secret is ever in
+	// them.
+	Args func(Endpoint) []string
+	// Env are variables, KEY=value, that the program needs besides; secrets go
+	// here.
+	Env func(Endpoint) []string
+	// Is tells apart programs that share a name. Nil means that the name is
+	// enough.
+	Is func(Endpoint) bool
+}
+
+// Refusal is why a client gets no database.
+type Refusal struct {
+	// Text is one line: what went wrong and what to do.
+	Text string
+	// Login says that the login or a certificate is the reason.
+	Login bool
+	// Tunnel says that the client speaks without TLS of its own. Otherwise it
+	// expects TLS to be next, in the manner of its protocol, and can be told
+	// only before that.
+	Tunnel bool
+}
+
+// Pong is what a database server told of itself.
+type Pong struct {
+	// Version is the server's, as it says it; empty if it does not say before a
+	// login.
+	Version string
+	// RoundTrip is the time from a request to its answer, once connected.
+	RoundTrip time.Duration
+	// Note says what the server wants besides, such as a password; may be empty.
+	Note string
 }
 
 // engines is the table of all engines; each is in a file of its own.
@@ -99,9 +161,11 @@ type Endpoint struct {
 	Name   string // the database inside the server; may be empty
 	Tunnel bool   // the proxy shows the certificate; the client speaks in plain
 	Files  Files  // what a client shows and trusts in plain mode
-	// Has reports whether a program is installed, for engines whose clients
-	// differ. Nil means that none is.
+	// Has reports whether a program is installed. Nil means that none is.
 	Has func(program string) bool
+	// Says runs a program to learn its version and returns what it printed,
+	// empty if it failed. Nil means that none can be run.
+	Says func(program string, args ...string) string
 }
 
 // Files are paths of PEM files for the client's own TLS in plain mode.
@@ -131,6 +195,31 @@ func (e Endpoint) At(addr net.Addr) Endpoint {
 }
 
 func (e Endpoint) has(program string) bool { return e.Has != nil && e.Has(program) }
+
+func (e Endpoint) says(program string, args ...string) string {
+	if e.Says == nil || !e.has(program) {
+		return ""
+	}
+	return e.Says(program, args...)
+}
+
+// Client returns the first of the engine's programs that is installed; ok is
+// false when none is, and the client then the first choice.
+func (e *Engine) Client(at Endpoint) (c Client, ok bool) {
+	for _, c := range e.Clients {
+		if at.has(c.Program) && (c.Is == nil || c.Is(at)) {
+			return c, true
+		}
+	}
+	return e.Clients[0], false
+}
+
+// Command is the command line of the engine's client, ready for exec but for
+// the variables that the client needs.
+func (e *Engine) Command(at Endpoint) []string {
+	c, _ := e.Client(at)
+	return append([]string{c.Program}, c.Args(at)...)
+}
 
 // only returns the single value that leaves no choice.
 func only(values []string) string {

@@ -62,7 +62,7 @@ func TestLines(t *testing.T) {
 			if d := cmp.Diff(tt.command, Quote(e.Command(tt.at))); d != "" {
 				t.Error(d)
 			}
-			if d := cmp.Diff(tt.url, e.URL(tt.at).String()); d != "" {
+			if d := cmp.Diff(tt.url, e.URL(tt.at)); d != "" {
 				t.Error(d)
 			}
 		})

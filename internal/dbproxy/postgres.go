@@ -13,18 +13,20 @@ import (
 )
 
 var postgres = Engine{
-	Protocol: "postgres",
-	Title:    "PostgreSQL",
-	ALPN:     tlsroute.ALPNPostgres,
-	Command: func(e Endpoint) []string {
-		return []string{"psql", postgresURL(e).String()}
-	},
+	Protocol:  "postgres",
+	Title:     "PostgreSQL",
+	ALPN:      tlsroute.ALPNPostgres,
+	NeedsName: true,
+	Clients: []Client{{
+		Program: "psql", Install: "Debian package postgresql-client",
+		Args: func(e Endpoint) []string { return []string{postgresURL(e)} },
+	}},
 	URL:        postgresURL,
 	NeedsCert:  postgresCancel,
 	Unanswered: postgresCancelLength,
 }
 
-func postgresURL(e Endpoint) *url.URL {
+func postgresURL(e Endpoint) string {
 	u := &url.URL{Scheme: "postgres", Host: e.Addr(), Path: "/" + e.Name}
 	if e.User != "" {
 		u.User = url.User(e.User)
@@ -33,7 +35,7 @@ func postgresURL(e Endpoint) *url.URL {
 		u.RawQuery = "sslmode=verify-full&sslrootcert=" + queryPath(e.Files.CA) +
 			"&sslcert=" + queryPath(e.Files.Cert) + "&sslkey=" + queryPath(e.Files.Key)
 	}
-	return u
+	return u.String()
 }
 
 // queryPath escapes a path for a query and leaves it readable: slashes need no

@@ -11,8 +11,8 @@ var redis = Engine{
 	Title:       "Redis",
 	ALPN:        tlsroute.ALPNRedis,
 	DefaultUser: "default",
-	Command: func(e Endpoint) []string {
-		args := []string{"redis-cli", "-h", e.Host, "-p", e.Port}
+	Clients: []Client{{Program: "redis-cli", Install: "Debian package redis-tools", Args: func(e Endpoint) []string {
+		args := []string{"-h", e.Host, "-p", e.Port}
 		if e.Name != "" {
 			args = append(args, "-n", e.Name)
 		}
@@ -20,12 +20,12 @@ var redis = Engine{
 			args = append(args, "--tls", "--cacert", e.Files.CA, "--cert", e.Files.Cert, "--key", e.Files.Key)
 		}
 		return args
-	},
-	URL: func(e Endpoint) *url.URL {
+	}}},
+	URL: func(e Endpoint) string {
 		u := &url.URL{Scheme: "redis", Host: e.Addr(), Path: "/" + e.Name}
 		if !e.Tunnel {
 			u.Scheme = "rediss"
 		}
-		return u
+		return u.String()
 	},
 }
