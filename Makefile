@@ -16,7 +16,7 @@ UNIT  = $(shell $(GO) list ./... | grep -v /integration)
 
 PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
 
-.PHONY: help build demo test peers unit integration lint bench cross clean
+.PHONY: help build demo test peers unit integration lint bench soak fuzz cross clean
 
 build: ## bin/tshx and bin/tshx-lab, static and stripped
 	CGO_ENABLED=0 $(BUILD) -o bin/ ./cmd/tshx ./cmd/tshx-lab
@@ -53,6 +53,14 @@ lint: ## gofmt, vet, staticcheck, govulncheck, go.mod
 bench: ## start-up, connection and throughput figures
 	$(GO) test -run '^$$' -bench 'Start|Connect' -benchtime 20x ./integration
 	$(GO) test -run '^$$' -bench Throughput -benchtime 3x ./integration
+
+SOAK ?= -soak.count 20000 -soak.time 5m
+
+soak: ## random connections, cuts, balancers and certificates; SOAK="-soak.count N -soak.time T"
+	$(GO) test -count=1 -timeout 0 -run 'TestSoak$$' -v ./integration -args $(SOAK)
+
+fuzz: ## each fuzz target for a moment; FUZZ=1m for longer
+	sh scripts/fuzz.sh $(FUZZ)
 
 cross: ## does everything build for every platform
 	@for p in $(PLATFORMS); do \
