@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -45,29 +46,32 @@ func Usagef(format string, a ...any) error { return &UsageError{fmt.Sprintf(form
 type helped int
 
 // Run parses args by the grammar, a pointer to a kong struct, and runs the
-// command. No arguments ask for help. A mistake in args is a *UsageError that
-// shows the way to help.
+// command. No arguments ask for help, and so does help before a command. A
+// mistake in args is a *UsageError that shows the way to help.
 func Run(ctx context.Context, grammar any, s Spec, args []string) (err error) {
+	out := &checked{Writer: s.Stdout}
 	defer func() {
 		switch r := recover().(type) {
-		case nil, helped:
+		case nil:
+		case helped:
+			err = out.err
 		default:
 			panic(r)
 		}
 	}()
 	parser, err := kong.New(grammar,
 		kong.Name(s.Name), kong.Description(s.Description),
-		kong.Writers(s.Stdout, s.Stderr),
+		kong.Writers(out, s.Stderr),
 		kong.Exit(func(code int) { panic(helped(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(s.Bind...))
 	if err != nil {
 		return err
 	}
-	if len(args) == 0 {
-		args = []string{"--help"}
+	kctx, err := parser.Parse(usual(parser, args))
+	if out.err != nil {
+		return out.err
 	}
-	kctx, err := parser.Parse(args)
 	if err != nil {
 		return usageOf(s.Name, err)
 	}
@@ -75,6 +79,36 @@ func Run(ctx context.Context, grammar any, s Spec, args []string) (err error) {
 		s.Parsed()
 	}
 	return kctx.Run()
+}
+
+// usual turns what people try with every program into what this one takes.
+func usual(parser *kong.Kong, args []string) []string {
+	command := func(name string) bool {
+		return slices.ContainsFunc(parser.Model.Children, func(n *kong.Node) bool { return n.Name == name })
+	}
+	switch {
+	case len(args) == 0:
+		return []string{"--help"}
+	case args[0] == "help" && !command("help"):
+		return append(slices.Clone(args[1:]), "--help")
+	case args[0] == "--version" && command("version"):
+		return append([]string{"version"}, args[1:]...)
+	}
+	return args
+}
+
+// checked keeps the error of the first write that failed.
+type checked struct {
+	io.Writer
+	err error
+}
+
+func (w *checked) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil && w.err == nil {
+		w.err = fmt.Errorf("write standard output: %w", err)
+	}
+	return n, err
 }
 
 func usageOf(name string, err error) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -36,6 +37,10 @@ func TestRun(t *testing.T) {
 		{name: "runs", args: []string{"sing", "la"}, err: errSung, sung: "la"},
 		{name: "no arguments", out: "Usage: choir"},
 		{name: "help", args: []string{"sing", "--help"}, out: "Usage: choir sing"},
+		{name: "help before a command", args: []string{"help", "sing"}, out: "Usage: choir sing"},
+		{name: "help alone", args: []string{"help"}, out: "Usage: choir <command>"},
+		{name: "help for nothing", args: []string{"help", "dance"}, usage: "dance; see: choir --help"},
+		{name: "version of a program without", args: []string{"--version"}, usage: "--version; see: choir --help"},
 		{name: "unknown command", args: []string{"dance"}, usage: "dance; see: choir --help"},
 		{name: "unknown flag", args: []string{"sing", "la", "--high"}, usage: "see: choir sing --help"},
 		{name: "missing argument", args: []string{"sing"}, usage: "see: choir sing --help"},
@@ -62,6 +67,34 @@ func TestRun(t *testing.T) {
 				t.Errorf("parsed: %v", parsed)
 			}
 		})
+	}
+}
+
+// full is a device without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestHelpThatCannotBeWritten(t *testing.T) {
+	for _, args := range [][]string{nil, {"--help"}, {"help", "sing"}} {
+		err := Run(t.Context(), &grammar{}, Spec{Name: "choir", Stdout: full{}, Stderr: full{}}, args)
+		var usage *UsageError
+		if !errors.Is(err, syscall.ENOSPC) || errors.As(err, &usage) {
+			t.Errorf("%v: Run = %v", args, err)
+		}
+	}
+}
+
+type versioned struct {
+	grammar
+	Version sing `cmd:"" help:"Sing the version."`
+}
+
+func TestVersionFlagIsTheCommand(t *testing.T) {
+	var sung []string
+	err := Run(t.Context(), &versioned{}, Spec{Name: "choir", Stdout: full{}, Stderr: full{}, Bind: []any{&sung}}, []string{"--version", "1"})
+	if !errors.Is(err, errSung) || strings.Join(sung, " ") != "1" {
+		t.Errorf("Run = %v, sang %q", err, sung)
 	}
 }
 
