@@ -32,6 +32,9 @@ var packages = map[string]string{
 	"ssh-agent": "openssh-client", "ssh-add": "openssh-client",
 	"rsync": "rsync", "nginx": "nginx", "haproxy": "haproxy",
 	"squid": "squid", "basic_ncsa_auth": "squid",
+	"clickhouse-server": "clickhouse-server", "clickhouse-client": "clickhouse-client",
+	"stunnel4": "stunnel4", "ip": "iproute2", "tc": "iproute2", "setpriv": "util-linux",
+	"tsql": "freetds-bin", "curl": "curl", "aws": "awscli",
 }
 
 // binDirs are searched after PATH: where distributions put servers, which an
@@ -44,10 +47,15 @@ var binDirs = []string{
 // MissingError says which program is not installed.
 type MissingError struct {
 	Program string
-	Package string // the Debian package that has it
+	// Package is the Debian package that has it, empty for what comes from
+	// elsewhere and is kept in the user's cache directory.
+	Package string
 }
 
 func (e *MissingError) Error() string {
+	if e.Package == "" {
+		return fmt.Sprintf("%s is not there (run scripts/install-test-peers.sh)", e.Program)
+	}
 	return fmt.Sprintf("%s is not installed (Debian package %s, or run scripts/install-test-peers.sh)", e.Program, e.Package)
 }
 
@@ -56,7 +64,7 @@ func Find(program string) (string, error) {
 	if p, err := exec.LookPath(program); err == nil {
 		return p, nil
 	}
-	for _, d := range binDirs {
+	for _, d := range append(binDirs, builtDir()) {
 		found, _ := filepath.Glob(filepath.Join(d, program))
 		slices.Sort(found)
 		for _, p := range slices.Backward(found) {
@@ -66,6 +74,21 @@ func Find(program string) (string, error) {
 		}
 	}
 	return "", &MissingError{Program: program, Package: packages[program]}
+}
+
+// builtDir is where the scripts put what is in no package.
+func builtDir() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "/nonexistent"
+	}
+	return filepath.Join(cache, "tshx", "peers")
+}
+
+// Path is the PATH of programs that are to find what Find does, as far as it is
+// not a matter of versions.
+func Path() string {
+	return os.Getenv("PATH") + string(os.PathListSeparator) + builtDir()
 }
 
 // FindAll is Find for several programs; the error is about the first missing one.

@@ -14,7 +14,7 @@ import (
 type Upstream struct {
 	Engine   *Engine
 	Database string // its name in the cluster
-	Dialer   *tlsroute.Dialer
+	Dialer   tlsroute.RouteDialer
 	// Cert reads the database certificate. It is called for each connection
 	// that shows it.
 	Cert func() (*tls.Certificate, error)
@@ -39,25 +39,39 @@ func (u *Upstream) Check(st conn.Stats) error {
 	return nil
 }
 
-// Dial implements the Dial of localproxy.Tunnel.
-func (u *Upstream) Dial(ctx context.Context, client net.Conn) (net.Conn, net.Conn, error) {
-	cert := u.Cert
-	if !u.Tunnel {
-		needed := false
-		if u.Engine.NeedsCert != nil {
-			raw := client
-			stop := context.AfterFunc(ctx, func() { raw.Close() })
-			var err error
-			client, needed, err = u.Engine.NeedsCert(raw)
-			stop()
-			if err != nil {
-				return nil, nil, err
-			}
-		}
-		if !needed {
-			cert = nil
+// Dial implements the Dial of localproxy.Tunnel. It fails with *MismatchError
+// for a client whose first bytes are not what the database understands. The
+// client that it returns replays what has been read; that is so when it fails,
+// too, so that Refuse can be called.
+func (u *Upstream) Dial(ctx context.Context, client net.Conn) (cl, upstream net.Conn, err error) {
+	show := u.Tunnel
+	if !show && u.Engine.NeedsCert != nil {
+		raw := client
+		stop := context.AfterFunc(ctx, func() { raw.Close() })
+		client, show, err = u.Engine.NeedsCert(raw)
+		stop()
+		if err != nil {
+			return nil, nil, err
 		}
 	}
-	c, err := u.Dialer.Dial(ctx, u.Engine.Route(u.Database, cert))
-	return client, c, err
+	dialing, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l := u.lookAt(client, cancel)
+	cert := u.Cert
+	if !show {
+		cert = nil
+	}
+	upstream, err = u.Dialer.Dial(dialing, u.Engine.Route(u.Database, cert))
+	grace := lookTime
+	if err != nil || u.Engine.ServerFirst {
+		grace = 0
+	}
+	client, wrong := l.end(ctx, grace)
+	if wrong != nil {
+		if err == nil {
+			upstream.Close()
+		}
+		return client, nil, wrong
+	}
+	return client, upstream, err
 }

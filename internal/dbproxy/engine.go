@@ -10,7 +10,6 @@
 package dbproxy
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"tshx/internal/identity"
 	"tshx/internal/tlsroute"
 )
 
@@ -28,6 +26,9 @@ type Engine struct {
 	Protocol string
 	// Title is the name people use.
 	Title string
+	// Wire is the name of the protocol between client and server where it is
+	// not the Title.
+	Wire string
 	// ALPN is the route's name without the ping suffix.
 	ALPN string
 	// DefaultUser is the database user where neither flag nor certificate
@@ -45,6 +46,13 @@ type Engine struct {
 	// Env are the variables, KEY=value, by which programs of this engine find
 	// the database without arguments.
 	Env func(Endpoint) []string
+	// Sockets says why no client of this engine can use the unix socket at an
+	// endpoint; empty: one can. Nil means that clients of this engine know no
+	// unix sockets.
+	Sockets func(Endpoint) string
+	// ClientFile is what a login writes for programs of this engine, on behalf
+	// of a database in a cluster. Nil: they read no such file.
+	ClientFile func(at Endpoint, cluster, database string) ClientFile
 	// ServerFirst says that the server greets before the client has spoken.
 	ServerFirst bool
 	// Unanswered is the length of the one message, sent alone, that servers of
@@ -57,13 +65,17 @@ type Engine struct {
 	// Nil means that no connection of this engine does.
 	NeedsCert func(client net.Conn) (net.Conn, bool, error)
 	// Speaks reports whether first, the first bytes of a client (at least one),
-	// may be this engine's protocol in plain. Nil means that clients of this
+	// may be this engine's protocol without TLS. Nil means that clients of this
 	// engine wait for the server.
 	Speaks func(first []byte) bool
+	// StartsPlain reports whether first, of a client in plain mode, begins its
+	// session without TLS although it would have to ask for it now. Nil means
+	// that this cannot be told.
+	StartsPlain func(first []byte) bool
 	// Refuse tells a client why there is no database, in its own protocol and
 	// in the form that its programs show to people. It reads what the client
-	// must have said before it listens. The caller bounds it by a deadline on
-	// client and closes client.
+	// must have said before it listens, from its first byte on, which is no
+	// TLS. The caller bounds it by a deadline on client and closes client.
 	Refuse func(client net.Conn, r Refusal) error
 	// Ping does the engine's handshake on c, a connection of a tunnel, as far
 	// as a server tells its version without a password. ctx has a deadline,
@@ -111,8 +123,12 @@ type Pong struct {
 	Note string
 }
 
-// engines is the table of all engines; each is in a file of its own.
-var engines = []*Engine{&postgres, &mysql, &redis}
+// engines is the table of all engines; each is in a file of its own. Of two that
+// may know the same first bytes, the one that looks closer comes first.
+var engines = []*Engine{
+	&postgres, &cockroachdb, &mysql, &redis, &mongodb, &sqlserver, &cassandra, &clickhouse, &oracle,
+	&spanner, &elasticsearch, &opensearch, &dynamodb, &clickhouseHTTP, &snowflake,
+}
 
 // UnknownEngineError says that a certificate is for an engine not in the table.
 type UnknownEngineError struct {
@@ -153,62 +169,18 @@ func (e *Engine) Route(database string, cert func() (*tls.Certificate, error)) t
 	}
 }
 
-// Endpoint is what a client of a running local proxy must know.
-type Endpoint struct {
-	Host   string // as the client must write it
-	Port   string
-	User   string
-	Name   string // the database inside the server; may be empty
-	Tunnel bool   // the proxy shows the certificate; the client speaks in plain
-	Files  Files  // what a client shows and trusts in plain mode
-	// Has reports whether a program is installed. Nil means that none is.
-	Has func(program string) bool
-	// Says runs a program to learn its version and returns what it printed,
-	// empty if it failed. Nil means that none can be run.
-	Says func(program string, args ...string) string
-}
-
-// Files are paths of PEM files for the client's own TLS in plain mode.
-type Files struct {
-	CA, Cert, Key string
-}
-
-// Complete fills in the user and the database that the flags left open: the
-// certificate's, or the only one it allows.
-func (e *Engine) Complete(at Endpoint, id identity.Identity) Endpoint {
-	at.User = cmp.Or(at.User, id.Database.User, e.DefaultUser, only(id.AllowedDBUsers))
-	at.Name = cmp.Or(at.Name, id.Database.Name)
-	return at
-}
-
-// At sets the address of a listener as clients on this machine write it. In
-// plain mode that is by name, which is what they verify the proxy's certificate
-// by.
-func (e Endpoint) At(addr net.Addr) Endpoint {
-	host, port, _ := net.SplitHostPort(addr.String()) // of a TCP listener, always well formed
-	ip := net.ParseIP(host)
-	if !e.Tunnel && ip.IsLoopback() || ip.IsUnspecified() {
-		host = "localhost"
-	}
-	e.Host, e.Port = host, port
-	return e
-}
-
-func (e Endpoint) has(program string) bool { return e.Has != nil && e.Has(program) }
-
-func (e Endpoint) says(program string, args ...string) string {
-	if e.Says == nil || !e.has(program) {
-		return ""
-	}
-	return e.Says(program, args...)
-}
-
 // Client returns the first of the engine's programs that is installed; ok is
-// false when none is, and the client then the first choice.
+// false when none is, and the client then the first choice that is right for
+// the endpoint.
 func (e *Engine) Client(at Endpoint) (c Client, ok bool) {
 	for _, c := range e.Clients {
 		if at.has(c.Program) && (c.Is == nil || c.Is(at)) {
 			return c, true
+		}
+	}
+	for _, c := range e.Clients {
+		if c.Is == nil || c.Is(at) {
+			return c, false
 		}
 	}
 	return e.Clients[0], false
@@ -219,35 +191,4 @@ func (e *Engine) Client(at Endpoint) (c Client, ok bool) {
 func (e *Engine) Command(at Endpoint) []string {
 	c, _ := e.Client(at)
 	return append([]string{c.Program}, c.Args(at)...)
-}
-
-// only returns the single value that leaves no choice.
-func only(values []string) string {
-	if len(values) == 1 && values[0] != "*" {
-		return values[0]
-	}
-	return ""
-}
-
-// Addr is Host and Port in one.
-func (e Endpoint) Addr() string { return net.JoinHostPort(e.Host, e.Port) }
-
-// Quote joins a command line for a POSIX shell.
-func Quote(args []string) string {
-	quoted := make([]string, len(args))
-	for i, a := range args {
-		quoted[i] = quoteWord(a)
-	}
-	return strings.Join(quoted, " ")
-}
-
-func quoteWord(s string) string {
-	safe := func(r rune) bool {
-		return r == '-' || r == '_' || r == '.' || r == '/' || r == ':' || r == '=' || r == ',' || r == '@' || r == '+' ||
-			'0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
-	}
-	if s != "" && strings.TrimFunc(s, safe) == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -2,70 +2,140 @@ package dbproxy
 
 import (
 	"errors"
-	"net"
+	"net/url"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"tshx/internal/identity"
 )
 
+// files have names that need quotes in one place or another.
 var files = Files{CA: "/home/a b/ca.pem", Cert: "/c&d.pem", Key: "/k"}
 
-func TestLines(t *testing.T) {
-	all := func(string) bool { return true }
-	tests := []struct {
-		name     string
-		protocol string
-		at       Endpoint
-		command  string
-		url      string
-	}{
-		{
-			"postgres tunnel", "postgres", Endpoint{Host: "127.0.0.1", Port: "5432", User: "o'neil@corp", Name: "app", Tunnel: true},
-			"psql 'postgres://o%27neil%40corp@127.0.0.1:5432/app'", "postgres://o%27neil%40corp@127.0.0.1:5432/app",
-		},
-		{
-			"postgres plain", "postgres", Endpoint{Host: "localhost", Port: "1", User: "alice", Files: files},
-			"psql 'postgres://alice@localhost:1/?sslmode=verify-full&sslrootcert=/home/a%20b/ca.pem&sslcert=/c%26d.pem&sslkey=/k'",
-			"postgres://alice@localhost:1/?sslmode=verify-full&sslrootcert=/home/a%20b/ca.pem&sslcert=/c%26d.pem&sslkey=/k",
-		},
-		{
-			"mysql tunnel", "mysql", Endpoint{Host: "127.0.0.1", Port: "3306", User: "alice", Name: "shop", Tunnel: true},
-			"mysql --protocol=TCP --host=127.0.0.1 --port=3306 --user=alice --database=shop", "mysql://alice@127.0.0.1:3306/shop",
-		},
-		{
-			"mysql plain", "mysql", Endpoint{Host: "localhost", Port: "1", Files: files},
-			"mysql --protocol=TCP --host=localhost --port=1 '--ssl-ca=/home/a b/ca.pem' '--ssl-cert=/c&d.pem' --ssl-key=/k --ssl-mode=VERIFY_IDENTITY",
-			"mysql://localhost:1/",
-		},
-		{
-			"mariadb plain", "mysql", Endpoint{Host: "localhost", Port: "1", Files: files, Has: all},
-			"mariadb --protocol=TCP --host=localhost --port=1 '--ssl-ca=/home/a b/ca.pem' '--ssl-cert=/c&d.pem' --ssl-key=/k --ssl-verify-server-cert",
-			"mysql://localhost:1/",
-		},
-		{
-			"redis tunnel", "redis", Endpoint{Host: "127.0.0.1", Port: "6379", User: "default", Name: "2", Tunnel: true},
-			"redis-cli -h 127.0.0.1 -p 6379 -n 2", "redis://127.0.0.1:6379/2",
-		},
-		{
-			"redis plain", "redis", Endpoint{Host: "::1", Port: "6379", Files: Files{"/ca", "/c", "/k"}},
-			"redis-cli -h ::1 -p 6379 --tls --cacert /ca --cert /c --key /k", "rediss://[::1]:6379/",
-		},
-	}
+func installed(programs ...string) func(string) bool {
+	return func(p string) bool { return slices.Contains(programs, p) }
+}
+
+// lineTest is what an engine tells about one endpoint.
+type lineTest struct {
+	name    string
+	at      Endpoint
+	command string
+	url     string
+	env     []string // nil is not compared
+}
+
+// testLines holds an engine against its rows, which are in its own test file.
+func testLines(t *testing.T, e *Engine, tests []lineTest) {
+	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			e, err := Lookup(tt.protocol)
-			if err != nil {
-				t.Fatal(err)
-			}
 			if d := cmp.Diff(tt.command, Quote(e.Command(tt.at))); d != "" {
 				t.Error(d)
 			}
 			if d := cmp.Diff(tt.url, e.URL(tt.at)); d != "" {
 				t.Error(d)
 			}
+			if tt.env == nil {
+				return
+			}
+			if d := cmp.Diff(tt.env, e.Env(tt.at)); d != "" {
+				t.Error(d)
+			}
 		})
+	}
+}
+
+// testSpeaks holds an engine's Speaks against first bytes that are its own and
+// such that are not.
+func testSpeaks(t *testing.T, e *Engine, yes, no []string) {
+	t.Helper()
+	for _, first := range yes {
+		if !e.Speaks([]byte(first)) {
+			t.Errorf("%q is not known", first)
+		}
+	}
+	for _, first := range no {
+		if e.Speaks([]byte(first)) {
+			t.Errorf("%q is taken for its own", first)
+		}
+	}
+}
+
+// TestEngines is the contract that every engine keeps.
+func TestEngines(t *testing.T) {
+	known := map[string]bool{}
+	for _, e := range engines {
+		t.Run(e.Protocol, func(t *testing.T) {
+			if known[e.Protocol] {
+				t.Error("a second engine of this name")
+			}
+			known[e.Protocol] = true
+			if e.Title == "" || !strings.HasPrefix(e.ALPN, "teleport-") {
+				t.Errorf("title %q, ALPN %q", e.Title, e.ALPN)
+			}
+			if e.URL == nil || e.Env == nil || e.Refuse == nil || e.Ping == nil || len(e.Clients) == 0 {
+				t.Fatal("a function or the clients are missing")
+			}
+			if (e.Speaks == nil) != e.ServerFirst {
+				t.Error("either the server greets or the client's first words are known")
+			}
+			for _, at := range []Endpoint{
+				{Host: "127.0.0.1", Port: "5", User: "u", Name: "n", Tunnel: true},
+				{Host: "localhost", Port: "5", User: "u", Name: "n", Files: files},
+				{Host: "localhost", Port: "5", Tunnel: true},
+				{Socket: "/run/s", User: "u", Name: "n", Tunnel: true},
+			} {
+				testEngineAt(t, e, at)
+			}
+		})
+	}
+}
+
+func testEngineAt(t *testing.T, e *Engine, at Endpoint) {
+	t.Helper()
+	if text := e.URL(at); text == "" {
+		t.Errorf("%+v: no URL", at)
+	} else if u, err := url.Parse(text); err == nil && u.User != nil {
+		if _, has := u.User.Password(); has {
+			t.Errorf("a password in %s", text)
+		}
+	}
+	for _, v := range e.Env(at) {
+		testVariable(t, v)
+	}
+	for _, c := range e.Clients {
+		if c.Program == "" || c.Install == "" || c.Args == nil {
+			t.Errorf("client %q: its name, where it comes from or its arguments are missing", c.Program)
+			continue
+		}
+		var secrets []string
+		if c.Env != nil {
+			for _, v := range c.Env(at) {
+				testVariable(t, v)
+				if name, value, _ := strings.Cut(v, "="); passwordLike(name) {
+					secrets = append(secrets, value)
+				}
+			}
+		}
+		for _, arg := range c.Args(at) {
+			if passwordLike(arg) || slices.Contains(secrets, arg) {
+				t.Errorf("%s: a password among the arguments: %s", c.Program, arg)
+			}
+		}
+	}
+}
+
+func passwordLike(name string) bool {
+	name = strings.ToLower(name)
+	return strings.Contains(name, "passw") || strings.Contains(name, "pwd") || strings.Contains(name, "secret")
+}
+
+func testVariable(t *testing.T, v string) {
+	t.Helper()
+	if name, _, ok := strings.Cut(v, "="); !ok || name == "" || strings.ContainsAny(name, " \n") {
+		t.Errorf("%q is no variable", v)
 	}
 }
 
@@ -77,71 +147,22 @@ func TestLookupUnknown(t *testing.T) {
 	}
 }
 
+// sharedALPN are the engines that have no route of their own name.
+var sharedALPN = map[string]string{"cockroachdb": "postgres", "clickhouse-http": "clickhouse"}
+
 func TestRouteOffersPingFirst(t *testing.T) {
 	for _, p := range Protocols() {
 		e, err := Lookup(p)
 		if err != nil {
 			t.Fatal(err)
 		}
+		name := "teleport-" + p
+		if other := sharedALPN[p]; other != "" {
+			name = "teleport-" + other
+		}
 		r := e.Route("x", nil)
-		if d := cmp.Diff([]string{"teleport-" + p + "-ping", "teleport-" + p}, r.ALPN); d != "" || r.HostCert {
+		if d := cmp.Diff([]string{name + "-ping", name}, r.ALPN); d != "" || r.HostCert {
 			t.Errorf("%s: %s host certificate %v", p, d, r.HostCert)
 		}
-	}
-}
-
-func TestComplete(t *testing.T) {
-	cert := func(user, name string, allowed ...string) identity.Identity {
-		return identity.Identity{Database: identity.Database{Service: "x", User: user, Name: name}, AllowedDBUsers: allowed}
-	}
-	tests := []struct {
-		name   string
-		engine *Engine
-		flags  Endpoint
-		id     identity.Identity
-		want   Endpoint
-	}{
-		{"flags win", &postgres, Endpoint{User: "f", Name: "g"}, cert("u", "n"), Endpoint{User: "f", Name: "g"}},
-		{"certificate", &postgres, Endpoint{}, cert("u", "n"), Endpoint{User: "u", Name: "n"}},
-		{"only one allowed", &postgres, Endpoint{}, cert("", "", "solo"), Endpoint{User: "solo"}},
-		{"any allowed is no choice", &postgres, Endpoint{}, cert("", "", "*"), Endpoint{}},
-		{"redis default", &redis, Endpoint{}, cert("", "", "solo"), Endpoint{User: "default"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := tt.engine.Complete(tt.flags, tt.id); got.User != tt.want.User || got.Name != tt.want.Name {
-				t.Errorf("Complete = %q, %q", got.User, got.Name)
-			}
-		})
-	}
-}
-
-func TestEndpointAt(t *testing.T) {
-	tests := []struct {
-		addr   string
-		tunnel bool
-		want   string
-	}{
-		{"127.0.0.1:5", true, "127.0.0.1:5"},
-		{"127.0.0.1:5", false, "localhost:5"},
-		{"0.0.0.0:5", true, "localhost:5"},
-		{"192.0.2.1:5", false, "192.0.2.1:5"},
-		{"[::1]:5", true, "[::1]:5"},
-	}
-	for _, tt := range tests {
-		addr, err := net.ResolveTCPAddr("tcp", tt.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := (Endpoint{Tunnel: tt.tunnel}).At(addr).Addr(); got != tt.want {
-			t.Errorf("%s, tunnel %v: %s, want %s", tt.addr, tt.tunnel, got, tt.want)
-		}
-	}
-}
-
-func TestQuote(t *testing.T) {
-	got := Quote([]string{"a", "", "it's", "$(rm)", "-x=/y"})
-	if want := `a '' 'it'\''s' '$(rm)' -x=/y`; got != want {
-		t.Errorf("Quote = %s, want %s", got, want)
 	}
 }

@@ -230,7 +230,7 @@ func checkAddr(what, addr string) error {
 }
 
 func checkDatabase(db Database) error {
-	known := slices.Contains([]string{"postgres", "cockroachdb", "mysql"}, db.Protocol) || tlsroute.HasInnerTLS("teleport-"+db.Protocol)
+	known := slices.Contains([]string{"postgres", "cockroachdb", "mysql", "clickhouse-http"}, db.Protocol) || tlsroute.HasInnerTLS("teleport-"+db.Protocol)
 	switch {
 	case !known:
 		return fmt.Errorf("database %q: unknown protocol %q", db.Name, db.Protocol)

@@ -19,6 +19,7 @@ const (
 	protoPostgres  = "postgres"
 	protoCockroach = "cockroachdb"
 	protoMySQL     = "mysql"
+	protoSQLServer = "sqlserver"
 )
 
 // startupTimeout bounds what a client may take, in all, to say which database
@@ -62,6 +63,8 @@ func (s *Server) serveDatabase(ctx context.Context, c net.Conn, info tlsroute.In
 		st, err = s.postgres(ctx, c, info.Identity)
 	case protoMySQL:
 		st, err = s.mysqlTunnel(ctx, c, db)
+	case protoSQLServer:
+		st, err = s.sqlserver(ctx, c, db)
 	default:
 		st, err = s.pipe(ctx, c, db.Addr)
 	}

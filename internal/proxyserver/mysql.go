@@ -14,10 +14,11 @@ import (
 // builtinMySQLVersion is announced where nobody named another version.
 const builtinMySQLVersion = "8.0.0-tshx"
 
-// Errors of MySQL that the front sends itself.
+// Errors of MySQL that the front sends itself. Those from 2000 on are the
+// clients' own, which some refuse to take from a server.
 const (
 	mysqlErrAccessDenied = 1045
-	mysqlErrUnreachable  = 2003
+	mysqlErrUnreachable  = 1105
 )
 
 // announcedVersion is what the front calls itself before it knows the database:

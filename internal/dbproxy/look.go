@@ -1,0 +1,68 @@
+package dbproxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"tshx/internal/conn"
+)
+
+// Bounds of the look at a client.
+const (
+	lookBytes = 512 // more than enough to know a protocol
+	// lookTime is how long a client that must speak first is waited for once its
+	// upstream is there. Nothing is lost by it: neither side would move.
+	lookTime = time.Second
+)
+
+// look reads what a client sends while its upstream is being dialled.
+type look struct {
+	client net.Conn
+	done   chan struct{} // closed when the fields below are final
+	first  []byte
+	err    error // the client has left, or a *MismatchError
+}
+
+// lookAt starts to read. wrong is called when the client can get nowhere.
+func (u *Upstream) lookAt(client net.Conn, wrong func(error)) *look {
+	l := &look{client: client, done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		l.first, l.err = u.listen(client)
+		if l.err != nil {
+			wrong(l.err)
+		}
+	}()
+	return l
+}
+
+// listen reads once, which is enough in practice: a client's first message
+// arrives in one piece. The end of a stream is found again by the next reader;
+// an error is not, and must not look like the end.
+func (u *Upstream) listen(client net.Conn) ([]byte, error) {
+	buf := make([]byte, lookBytes)
+	n, err := client.Read(buf)
+	first := buf[:n]
+	if n == 0 && !conn.Orderly(err) && !isTimeout(err) {
+		return nil, fmt.Errorf("%w before its first message: %w", conn.ErrClientGone, err)
+	}
+	return first, u.judge(first)
+}
+
+// end stops the reading, at once or after grace, and returns the client with
+// its bytes replayed, and why it can get nowhere.
+func (l *look) end(ctx context.Context, grace time.Duration) (net.Conn, error) {
+	if grace > 0 {
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+		case <-time.After(grace):
+		}
+	}
+	l.client.SetReadDeadline(time.Unix(1, 0))
+	<-l.done
+	l.client.SetReadDeadline(time.Time{})
+	return conn.Buffered(l.client, l.first), l.err
+}
