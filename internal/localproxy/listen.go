@@ -12,9 +12,18 @@ import (
 // PortTakenError says that somebody else listens on the wanted address.
 type PortTakenError struct {
 	Addr string // host:port
+	// Holder names who does, for people: "redis-server (pid 812)". Empty if
+	// that is not known. Listen leaves it empty.
+	Holder string
 }
 
-func (e *PortTakenError) Error() string { return fmt.Sprintf("address %s is already in use", e.Addr) }
+func (e *PortTakenError) Error() string {
+	text := fmt.Sprintf("address %s is already in use", e.Addr)
+	if e.Holder != "" {
+		text += " by " + e.Holder
+	}
+	return text
+}
 
 // NotLoopbackError says that an address would let other machines in.
 type NotLoopbackError struct {
@@ -25,13 +34,20 @@ func (e *NotLoopbackError) Error() string {
 	return fmt.Sprintf("address %s can be reached from other machines", e.Addr)
 }
 
-// Listen opens a TCP listener on addr, host:port, where port 0 picks a free
-// one. A host that is not a loopback address is refused unless anywhere is set:
-// whoever reaches the listener acts as the user.
+// Listen opens a listener on addr: host:port for TCP, where port 0 picks a free
+// one, or unix:PATH for a socket that only its owner may connect to. A host that
+// is not a loopback address is refused unless anywhere is set: whoever reaches
+// the listener acts as the user.
+//
+// The errors that a caller may want to tell apart are *PortTakenError,
+// *NotLoopbackError, *SocketTakenError, *PathTooLongError and ErrNotSocket.
 func Listen(addr string, anywhere bool) (net.Listener, error) {
+	if path, ok := SocketPath(addr); ok {
+		return listenSocket(path)
+	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen address %q: want HOST:PORT", addr)
+		return nil, fmt.Errorf("listen address %q: want HOST:PORT or unix:PATH", addr)
 	}
 	if !anywhere && !loopback(host) {
 		return nil, &NotLoopbackError{Addr: addr}

@@ -38,6 +38,10 @@ type Handler interface {
 // Server serves one listener.
 type Server struct {
 	Handler Handler
+	// Admit says whether an accepted connection may come in. It is called in
+	// the connection's own goroutine, before the Handler and in its place where
+	// it returns an error: then the connection is reset. Nil lets all in.
+	Admit func(net.Conn) error
 	// Drain bounds the wait for open connections after ctx has ended. Zero
 	// means DrainTimeout.
 	Drain time.Duration
@@ -46,8 +50,12 @@ type Server struct {
 	Draining, Cut func(open int)
 	Log           *slog.Logger
 
-	open atomic.Int64
+	open    atomic.Int64
+	refused atomic.Int64
 }
+
+// Refused returns how many connections Admit has refused so far.
+func (s *Server) Refused() int { return int(s.refused.Load()) }
 
 // Serve accepts until ctx ends, then closes ln, waits for the open connections
 // and cuts those that outlive the drain. It returns nil after a drain, and
@@ -57,11 +65,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer cut(nil)
 
 	var wg sync.WaitGroup
-	err := accept.Loop(ctx, warned{ln, s.log()}, func(c net.Conn) {
+	err := accept.Loop(ctx, &warned{Listener: ln, log: s.log()}, func(c net.Conn) {
 		s.open.Add(1)
 		wg.Go(func() {
 			defer s.open.Add(-1)
-			s.Handler.ServeConn(conns, c)
+			if s.admitted(c) {
+				s.Handler.ServeConn(conns, c)
+			}
 		})
 	})
 	if err == nil && ctx.Err() == nil {
@@ -85,17 +95,28 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return err
 }
 
-// warned says why a listener pauses.
+// warned says why a listener pauses, at most once in warnEvery: a full table of
+// descriptors lets one connection in now and then, and fails again.
 type warned struct {
 	net.Listener
-	log *slog.Logger
+	log  *slog.Logger
+	next time.Time
 }
 
-func (l warned) Accept() (net.Conn, error) {
+const warnEvery = 10 * time.Second
+
+// Accept is not to be called concurrently.
+func (l *warned) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		l.log.Warn("accept failed, trying again", "err", err)
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return c, err
 	}
+	level := slog.LevelDebug
+	if now := time.Now(); !now.Before(l.next) {
+		level = slog.LevelWarn
+		l.next = now.Add(warnEvery)
+	}
+	l.log.Log(context.Background(), level, "accept failed, trying again", "err", err)
 	return c, err
 }
 

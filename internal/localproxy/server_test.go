@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -226,40 +225,6 @@ func TestTunnelReportsTheServersReset(t *testing.T) {
 				if tt.server {
 					t.Error("not reported")
 				}
-			}
-		})
-	}
-}
-
-func TestListen(t *testing.T) {
-	taken := listen(t)
-	defer taken.Close()
-	tests := []struct {
-		name, addr string
-		anywhere   bool
-		check      func(error) bool
-	}{
-		{"loopback", "127.0.0.1:0", false, func(err error) bool { return err == nil }},
-		{"loopback by name", "localhost:0", false, func(err error) bool { return err == nil }},
-		{"loopback network", "127.8.8.8:0", false, func(err error) bool { return err == nil }},
-		{"every address", "0.0.0.0:0", false, func(err error) bool { var e *NotLoopbackError; return errors.As(err, &e) }},
-		{"empty host", ":0", false, func(err error) bool { var e *NotLoopbackError; return errors.As(err, &e) }},
-		{"another host", "example.test:0", false, func(err error) bool { var e *NotLoopbackError; return errors.As(err, &e) }},
-		{"every address, meant", "0.0.0.0:0", true, func(err error) bool { return err == nil }},
-		{"no port", "127.0.0.1", false, func(err error) bool { return err != nil && strings.Contains(err.Error(), "HOST:PORT") }},
-		{"taken", taken.Addr().String(), false, func(err error) bool {
-			var e *PortTakenError
-			return errors.As(err, &e) && e.Addr == taken.Addr().String()
-		}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			ln, err := Listen(tt.addr, tt.anywhere)
-			if err == nil {
-				ln.Close()
-			}
-			if !tt.check(err) {
-				t.Errorf("Listen = %v", err)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"tshx/internal/conn"
 )
@@ -15,43 +16,141 @@ import (
 type Tunnel struct {
 	// Dial opens the upstream for the accepted connection. It may read from
 	// client what it needs to choose and must then return a connection that
-	// replays those bytes. When it fails it leaves client open.
+	// replays those bytes, also when it fails. A failed one leaves client open;
+	// its cl may be nil if nothing was read.
 	Dial func(ctx context.Context, client net.Conn) (cl, upstream net.Conn, err error)
-	// Failed is called when Dial fails, before the client is closed. It may
-	// tell the client why, in the client's own protocol. Nil does nothing.
+	// Failed is called before client is closed when Dial fails, and when the
+	// upstream ends without a byte and Check calls that a failure. It may tell
+	// the client why, in the client's own protocol; client replays what it has
+	// said. Nil does nothing.
 	Failed func(client net.Conn, err error)
 	// Report is told about each failed connection. Nil logs only.
 	Report func(err error)
 	// Check judges a connection that has ended in order: an error is a failure
 	// after all. Nil takes it for what it seems.
 	Check func(conn.Stats) error
-	Route string // for logs
-	Log   *slog.Logger
+	// Opened is called for each accepted connection before its dial, Closed at
+	// its end. Nil does nothing.
+	Opened func(Connection)
+	Closed func(Connection, End)
+	Route  string // for logs
+	Log    *slog.Logger
 
 	serial atomic.Int64
 }
 
+// Connection is one accepted connection, for the hooks of a Tunnel.
+type Connection struct {
+	ID     int64 // counts from 1
+	Client net.Addr
+}
+
+// End is how a connection went.
+type End struct {
+	conn.Stats        // Duration is that of the dial if there was no upstream
+	Reason     Reason // one of the constants
+	Err        error  // nil if it ended in order
+}
+
+// Reason says in one word why a connection has ended. The words are stable.
+type Reason string
+
+const (
+	EOF           Reason = "eof"            // both directions ended in order
+	ClientGone    Reason = "client_gone"    // the client reset it or left early
+	UpstreamError Reason = "upstream_error" // the proxy's side broke
+	Refused       Reason = "refused"        // no upstream, or one that ended without an answer
+	Drain         Reason = "drain"          // cut by the end of a drain
+	Failure       Reason = "error"          // anything else
+)
+
 // ServeConn implements Handler. A failed dial ends this connection only.
 func (t *Tunnel) ServeConn(ctx context.Context, client net.Conn) {
-	log := t.log().With("conn", t.serial.Add(1), "route", t.Route)
-	defer client.Close()
+	id := Connection{ID: t.serial.Add(1), Client: client.RemoteAddr()}
+	if t.Opened != nil {
+		t.Opened(id)
+	}
+	end := t.serve(ctx, client)
+	client.Close()
+	if t.Closed != nil {
+		t.Closed(id, end)
+	}
+	t.log().Debug("connection ended", "conn", id.ID, "route", t.Route, "remote", id.Client.String(),
+		"sent", end.Sent, "received", end.Received, "dur", end.Duration, "reason", end.Reason, "err", end.Err)
+	switch end.Reason {
+	case Refused, UpstreamError, Failure:
+		if t.Report != nil && ctx.Err() == nil {
+			t.Report(end.Err)
+		}
+	}
+}
+
+func (t *Tunnel) serve(ctx context.Context, client net.Conn) End {
+	start := time.Now()
 	cl, upstream, err := t.Dial(ctx, client)
 	if err != nil {
-		if t.Failed != nil {
-			t.Failed(client, err)
+		end := End{Stats: conn.Stats{Duration: time.Since(start)}, Reason: dialReason(ctx, err), Err: err}
+		if cl == nil {
+			cl = client
 		}
-		log.Debug("dial failed", "remote", client.RemoteAddr().String(), "err", err)
-		t.report(ctx, err)
-		return
+		if t.Failed != nil {
+			t.Failed(cl, err)
+		}
+		return end
 	}
-	st, err := conn.Splice(ctx, cl, upstream)
+	o := conn.Options{}
+	if t.Failed != nil && t.Check != nil {
+		o.Unanswered = t.unanswered
+	}
+	st, err := conn.SpliceWith(ctx, cl, upstream, o)
 	if err == nil && t.Check != nil {
-		err = t.Check(st)
+		if err = t.Check(st); err != nil {
+			return End{Stats: st, Reason: Refused, Err: err}
+		}
 	}
-	log.Debug("connection ended", "remote", client.RemoteAddr().String(), "sent", st.Sent, "received", st.Received, "dur", st.Duration, "err", err)
-	if !conn.Orderly(err) && !clientGone(st, err) {
-		t.report(ctx, err)
+	return End{Stats: st, Reason: reason(st, err), Err: err}
+}
+
+// unanswered tells a client whose upstream has ended without a byte, unless
+// that is in order.
+func (t *Tunnel) unanswered(client net.Conn) {
+	head := sent(client)
+	if err := t.Check(conn.Stats{Sent: int64(len(head)), RemoteFirst: true}); err != nil {
+		t.Failed(conn.Buffered(client, head), err)
 	}
+}
+
+// sent returns what client replays, without waiting for more.
+func sent(client net.Conn) []byte {
+	client.SetReadDeadline(time.Unix(1, 0)) // long past; a replay does not mind
+	defer client.SetReadDeadline(time.Time{})
+	head, _ := io.ReadAll(client) // ends by the deadline
+	return head
+}
+
+func dialReason(ctx context.Context, err error) Reason {
+	switch {
+	case ctx.Err() != nil:
+		return Drain
+	case errors.Is(err, conn.ErrClientGone):
+		return ClientGone
+	}
+	return Refused
+}
+
+func reason(st conn.Stats, err error) Reason {
+	var side *conn.SideError
+	switch {
+	case conn.Orderly(err):
+		return EOF
+	case errors.Is(err, ErrCut):
+		return Drain
+	case clientGone(st, err):
+		return ClientGone
+	case errors.As(err, &side) && side.Remote:
+		return UpstreamError
+	}
+	return Failure
 }
 
 // clientGone reports whether a connection failed for no other reason than that
@@ -60,14 +159,6 @@ func clientGone(st conn.Stats, err error) bool {
 	var side *conn.SideError
 	broken := conn.PeerGone(err) || errors.Is(err, io.ErrUnexpectedEOF)
 	return broken && (!st.RemoteFirst || errors.As(err, &side) && !side.Remote)
-}
-
-// report passes on what is worth telling: not what a drain cut, nor that a
-// client has left.
-func (t *Tunnel) report(ctx context.Context, err error) {
-	if t.Report != nil && ctx.Err() == nil && !errors.Is(err, conn.ErrClientGone) {
-		t.Report(err)
-	}
 }
 
 func (t *Tunnel) log() *slog.Logger {

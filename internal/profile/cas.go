@@ -52,14 +52,9 @@ func (p *Profile) loginChain() ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	fail := p.failure(KindTLS, "", "")
-	f, err := readFile(pair.Cert)
+	f, chain, err := p.readChain(pair.Cert)
 	if err != nil {
-		return nil, fail.at(f, err)
-	}
-	chain, err := parseChain(f.data)
-	if err != nil {
-		return nil, fail.at(f, err)
+		return nil, p.failure(KindTLS, "", "").at(f, err)
 	}
 	return chain, nil
 }
@@ -89,15 +84,11 @@ func (p *Profile) hostCAs() ([]*x509.Certificate, error) {
 		return nil, err
 	}
 	fail := certFailure{p: p, what: caName(cluster), renew: p.loginCommand}
-	f, err := readFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, certs, err := p.readChain(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fail.missing(path)
-	}
-	if err != nil {
-		return nil, fail.at(f, err)
-	}
-	certs, err := parseChain(f.data)
-	if err != nil {
+	case err != nil:
 		return nil, fail.at(f, err)
 	}
 	return certs, nil

@@ -54,28 +54,53 @@ func (p *Profile) dirCert(kind Kind, cluster, name string) (*tls.Certificate, er
 		return nil, err
 	}
 	fail := p.failure(kind, cluster, name)
-	certFile, err := readFile(pair.Cert)
+	certFile, chain, err := p.readChain(pair.Cert)
 	if err != nil {
 		return nil, fail.at(certFile, err)
 	}
-	chain, err := fail.chain(certFile)
-	if err != nil {
+	if err := fail.validity(certFile, chain[0].NotBefore, chain[0].NotAfter); err != nil {
 		return nil, err
 	}
 	if pair.Key == p.Paths().SSHKey() {
 		fail.renew = p.loginCommand // the key is the login's own
 	}
-	keyFile := certFile
-	if pair.Key != pair.Cert {
-		if keyFile, err = readFile(pair.Key); err != nil {
-			return nil, fail.at(keyFile, keyError(err))
-		}
-	}
-	key, err := parseKey(keyFile.data)
+	keyFile, key, err := p.readKey(pair.Key)
 	if err != nil {
 		return nil, fail.at(keyFile, err)
 	}
 	return p.failure(kind, cluster, name).match(chain, key, certFile, keyFile)
+}
+
+// readChain returns the certificates in a file. The file is set in any case.
+func (p *Profile) readChain(path string) (file, []*x509.Certificate, error) {
+	if f, chain, ok := p.chains.get(path); ok {
+		return f, chain, nil
+	}
+	f, err := readFile(path)
+	if err != nil {
+		return f, nil, err
+	}
+	chain, err := parseChain(f.data)
+	if err == nil {
+		p.chains.put(f, chain)
+	}
+	return f, chain, err
+}
+
+// readKey returns the private key in a file. The file is set in any case.
+func (p *Profile) readKey(path string) (file, crypto.Signer, error) {
+	if f, key, ok := p.keys.get(path); ok {
+		return f, key, nil
+	}
+	f, err := readFile(path)
+	if err != nil {
+		return f, nil, keyError(err)
+	}
+	key, err := parseKey(f.data)
+	if err == nil {
+		p.keys.put(f, key)
+	}
+	return f, key, err
 }
 
 // find is where the certificate of this name is. When there is one in each

@@ -27,6 +27,7 @@ type file struct {
 	path string
 	data []byte
 	mod  time.Time
+	info fs.FileInfo // from before the reading; nil for pipes
 }
 
 // fresh reports whether one of files was written a moment ago. It asks the
@@ -55,7 +56,7 @@ func readFile(path string) (file, error) {
 	case info.Size() > maxFile:
 		return f, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("is larger than %d MiB", maxFile>>20)}
 	}
-	f.mod = info.ModTime()
+	f.mod, f.info = info.ModTime(), info
 	f.data, err = os.ReadFile(path)
 	return f, err
 }

@@ -12,10 +12,13 @@
 // expired, missing or broken one is a *CertError, whose one line names the
 // command that renews it.
 //
-// The package never writes, prints or talks to the network.
+// The package never prints or talks to the network, and writes nothing: all it
+// does to a login is to remove a certificate (RemoveDB).
 package profile
 
 import (
+	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,6 +84,9 @@ type Profile struct {
 	getenv     func(string) string
 	now        func() time.Time
 	pause      func() // replaces the pause before reading again
+
+	chains *cache[[]*x509.Certificate] // nil remembers nothing
+	keys   *cache[crypto.Signer]
 }
 
 // DefaultDir is TELEPORT_HOME or, without it, the directory .tsh in home. It
@@ -140,6 +146,7 @@ func loadDir(o Options) (*Profile, error) {
 		TLSRouting: c.TLSRoutingEnabled, UpgradeRequired: c.TLSRoutingConnUpgradeRequired,
 		AuthConnector: c.AuthConnector, ModTime: f.mod,
 		named: o.Name != "", getenv: o.Getenv, now: o.Now,
+		chains: &cache[[]*x509.Certificate]{}, keys: &cache[crypto.Signer]{},
 	}
 	if p.WebAddr == "" {
 		p.WebAddr = withPort(host, "443")

@@ -23,6 +23,12 @@ func (p *Profile) loginCommand() string {
 	return command
 }
 
+// RenewCommand returns the command line that makes a new certificate of the given
+// kind and name in the profile's cluster; empty if none is known.
+func (p *Profile) RenewCommand(kind Kind, name string) string {
+	return p.renewCommand(kind, p.Cluster, name)
+}
+
 // renewCommand renews one certificate of the given kind.
 func (p *Profile) renewCommand(kind Kind, cluster, name string) string {
 	var command string

@@ -1,0 +1,190 @@
+package localproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"testing"
+
+	"tshx/internal/conn"
+)
+
+// tunnelled sends one client through a Tunnel to a server and returns how it
+// ended. Both functions own their connection.
+func tunnelled(t *testing.T, tun *Tunnel, addr string, server, client func(net.Conn)) End {
+	t.Helper()
+	upstream := listen(t)
+	defer upstream.Close()
+	local, err := Listen(addr, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	if tun.Dial == nil {
+		tun.Dial = func(_ context.Context, client net.Conn) (net.Conn, net.Conn, error) {
+			up, err := net.Dial("tcp", upstream.Addr().String())
+			return client, up, err
+		}
+	}
+	done := make(chan struct{}, 2)
+	go func() {
+		defer func() { done <- struct{}{} }()
+		c, err := upstream.Accept()
+		if err == nil {
+			server(c)
+		}
+	}()
+	c, err := net.Dial(local.Addr().Network(), local.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer func() { done <- struct{}{} }()
+		client(c)
+	}()
+	accepted, err := local.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var opened Connection
+	var ended []End
+	tun.Opened = func(c Connection) { opened = c }
+	tun.Closed = func(c Connection, e End) {
+		if c != opened || c.ID == 0 {
+			t.Errorf("closed %v, opened %v", c, opened)
+		}
+		ended = append(ended, e)
+	}
+	tun.ServeConn(t.Context(), accepted)
+	upstream.Close()
+	<-done
+	<-done
+	if len(ended) != 1 {
+		t.Fatalf("%d ends", len(ended))
+	}
+	return ended[0]
+}
+
+var errSilent = errors.New("no answer")
+
+// silentIsFailure is a Check.
+func silentIsFailure(st conn.Stats) error {
+	if st.RemoteFirst && st.Received == 0 && st.Sent > 0 && st.Sent != 3 {
+		return errSilent
+	}
+	return nil
+}
+
+func TestTunnelEnds(t *testing.T) {
+	talk := func(say string) func(net.Conn) { // says it, half-closes, reads to the end
+		return func(c net.Conn) {
+			io.WriteString(c, say)
+			conn.CloseWrite(c)
+			io.Copy(io.Discard, c)
+			c.Close()
+		}
+	}
+	abort := func(c net.Conn) {
+		io.ReadFull(c, make([]byte, 1))
+		conn.Abort(c)
+	}
+	stay := func(c net.Conn) { // says something and waits for the end
+		io.WriteString(c, "question")
+		io.Copy(io.Discard, c)
+		c.Close()
+	}
+	silent := func(c net.Conn) {
+		io.ReadFull(c, make([]byte, len("question")))
+		c.Close()
+	}
+	refuse := func(err error) func(context.Context, net.Conn) (net.Conn, net.Conn, error) {
+		return func(context.Context, net.Conn) (net.Conn, net.Conn, error) { return nil, nil, err }
+	}
+	down := errors.New("down")
+	for name, tt := range map[string]struct {
+		tun            *Tunnel
+		server, client func(net.Conn)
+		reason         Reason
+		sent, received int64
+		reported       bool
+	}{
+		"in order":          {&Tunnel{}, talk("answer"), talk("ask"), EOF, 3, 6, false},
+		"client resets":     {&Tunnel{}, talk("answer"), abort, ClientGone, -1, -1, false},
+		"server resets":     {&Tunnel{}, abort, stay, UpstreamError, -1, 0, true},
+		"no upstream":       {&Tunnel{Dial: refuse(down)}, silent, stay, Refused, 0, 0, true},
+		"client left early": {&Tunnel{Dial: refuse(fmt.Errorf("hello: %w", conn.ErrClientGone))}, silent, stay, ClientGone, 0, 0, false},
+		"no answer":         {&Tunnel{Check: silentIsFailure}, silent, stay, Refused, -1, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reported := false
+			tt.tun.Report = func(error) { reported = true }
+			end := tunnelled(t, tt.tun, "127.0.0.1:0", tt.server, tt.client)
+			if end.Reason != tt.reason || reported != tt.reported || (end.Err == nil) != (tt.reason == EOF) {
+				t.Errorf("%+v, reported %v", end, reported)
+			}
+			if tt.sent >= 0 && end.Sent != tt.sent || tt.received >= 0 && end.Received != tt.received {
+				t.Errorf("%d sent, %d received", end.Sent, end.Received)
+			}
+		})
+	}
+}
+
+// A client that the proxy leaves without an answer is told why; what it had
+// said can be read again.
+func TestTunnelTellsWhoGetsNoAnswer(t *testing.T) {
+	for question, told := range map[string]bool{"question": true, "bye": false} {
+		t.Run(question, func(t *testing.T) {
+			tun := &Tunnel{Check: silentIsFailure}
+			var heard string
+			tun.Failed = func(c net.Conn, err error) {
+				b := make([]byte, len(question))
+				io.ReadFull(c, b)
+				heard = string(b)
+				fmt.Fprintf(c, "sorry: %v", err)
+			}
+			var got []byte
+			end := tunnelled(t, tun, "127.0.0.1:0", func(c net.Conn) {
+				io.ReadFull(c, make([]byte, len(question)))
+				c.Close()
+			}, func(c net.Conn) {
+				io.WriteString(c, question)
+				got, _ = io.ReadAll(c)
+				c.Close()
+			})
+			if !told {
+				if len(got) > 0 || heard != "" || end.Reason != EOF {
+					t.Errorf("read %q, heard %q, %+v", got, heard, end)
+				}
+				return
+			}
+			if string(got) != "sorry: no answer" || heard != question {
+				t.Errorf("read %q, heard %q", got, heard)
+			}
+			if end.Reason != Refused || !errors.Is(end.Err, errSilent) {
+				t.Errorf("%+v", end)
+			}
+		})
+	}
+}
+
+// Over a unix socket either side may end first, too.
+func TestTunnelSocketHalfClose(t *testing.T) {
+	addr := "unix:" + filepath.Join(socketDir(t), "s")
+	var got []byte
+	end := tunnelled(t, &Tunnel{}, addr, func(c net.Conn) {
+		question, _ := io.ReadAll(c) // the end of the question is heard
+		fmt.Fprintf(c, "%s? yes", question)
+		c.Close()
+	}, func(c net.Conn) {
+		io.WriteString(c, "there")
+		conn.CloseWrite(c)
+		got, _ = io.ReadAll(c)
+		c.Close()
+	})
+	if string(got) != "there? yes" || end.Reason != EOF {
+		t.Errorf("got %q, %+v", got, end)
+	}
+}

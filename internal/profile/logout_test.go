@@ -1,0 +1,65 @@
+package profile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Only what belongs to the one database goes, in every layout, valid or not.
+func TestRemoveDB(t *testing.T) {
+	for name, layout := range map[string]Layout{"v13": LayoutV13, "v17": LayoutV17} {
+		t.Run(name, func(t *testing.T) {
+			h, key := newHome(t), newKey()
+			h.login(layout, key, pkcs8(key))
+			for _, db := range []string{"pg", "pg2"} {
+				h.tls(layout, KindDB, db, key, pkcs8(key), withDB(db))
+			}
+			p := h.load()
+			gone, stays := h.paths.Pair(layout, KindDB, p.Cluster, "pg"), h.paths.Pair(layout, KindDB, p.Cluster, "pg2")
+			wallet := filepath.Join(h.paths.ClusterDir(KindDB, p.Cluster), "pg-wallet")
+			check(t, os.MkdirAll(filepath.Join(wallet, "deep"), 0o700))
+			want := []string{gone.Cert, gone.Key, wallet}
+			if layout == LayoutV13 {
+				want = []string{gone.Cert, wallet} // the key is the login's
+			}
+			removed, err := p.RemoveDB("pg")
+			check(t, err)
+			if d := cmp.Diff(want, removed); d != "" {
+				t.Error(d)
+			}
+			for _, path := range want {
+				if _, err := os.Lstat(path); !os.IsNotExist(err) {
+					t.Errorf("%s is still there: %v", path, err)
+				}
+			}
+			for _, path := range []string{stays.Cert, stays.Key, h.paths.SSHKey()} {
+				if _, err := os.Stat(path); err != nil {
+					t.Error(err)
+				}
+			}
+			var ce *CertError
+			if removed, err := p.RemoveDB("pg"); !errors.As(err, &ce) || ce.Problem != Missing || removed != nil {
+				t.Errorf("again: %v, %v", removed, err)
+			}
+		})
+	}
+}
+
+func TestRemoveDBRefuses(t *testing.T) {
+	h, key := newHome(t), newKey()
+	h.login(LayoutV17, key, pkcs8(key))
+	p := h.load()
+	for _, name := range []string{"", "..", "../../x", "/x"} {
+		if _, err := p.RemoveDB(name); !errors.Is(err, ErrBadName) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	p.IdentityFile = "identity"
+	if _, err := p.RemoveDB("pg"); !errors.Is(err, ErrFixed) {
+		t.Errorf("an identity file: %v", err)
+	}
+}
