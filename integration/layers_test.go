@@ -35,6 +35,10 @@ var layers = map[string]layer{
 	"internal/trust":    {0, nothing},
 	"internal/conn":     {0, nothing},
 	"internal/identity": {0, nothing},
+	"internal/sockets":  {0, nothing},
+	"internal/child":    {0, nothing},
+	"internal/event":    {0, nothing},
+	"internal/ready":    {0, nothing},
 
 	"internal/program": {1, []string{"plain"}},
 	"internal/profile": {1, []string{"identity", "plain"}},
@@ -44,7 +48,7 @@ var layers = map[string]layer{
 
 	"internal/tlsroute": {2, []string{"upgrade", "conn", "identity", "trust"}},
 
-	"internal/localproxy": {3, []string{"accept", "conn"}},
+	"internal/localproxy": {3, []string{"accept", "conn", "sockets"}},
 
 	"internal/dbproxy":  {4, []string{"tlsroute", "conn", "identity"}},
 	"internal/sshproxy": {4, []string{"conn", "plain"}},

@@ -75,6 +75,7 @@ func launch(t testing.TB, o options, argv ...string) *program {
 // settings gets in.
 func basicEnv(t testing.TB) []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "LANG=C", "TMPDIR=" + os.TempDir(), "HOME=/nonexistent",
+		"TSHX_PORT_RANGE=off", // tests run side by side
 		markVariable + "=" + markOf(t)}
 }
 

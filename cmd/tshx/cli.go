@@ -14,6 +14,7 @@ type CLI struct {
 	Globals
 
 	Proxy   proxyCmd   `cmd:"" help:"Start a local proxy for one resource."`
+	DB      dbCmd      `cmd:"" name:"db" help:"Connect to databases and look at them."`
 	Config  configCmd  `cmd:"" help:"Print OpenSSH configuration that uses tshx as ProxyCommand."`
 	Status  statusCmd  `cmd:"" help:"Show the login, its certificates and how the proxy is reached."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -1,103 +1,124 @@
 package main
 
 import (
-	"context"
-	"fmt"
+	"errors"
 	"net"
+	"os"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"tshx/internal/localproxy"
 	"tshx/internal/program"
+	"tshx/internal/sockets"
 )
 
-// listenFlags are the flags of every command that listens.
+// listenFlags are the flags of every command that listens, and the command that
+// is to run beside it. A struct that embeds them has its own arguments first.
+// docs/scripting.md is their contract.
 type listenFlags struct {
-	Port           uint16 `short:"p" placeholder:"PORT" help:"Local port. Default: a free one."`
-	Listen         string `placeholder:"HOST[:PORT]" help:"Local address. Default: 127.0.0.1."`
-	Anywhere       bool   `name:"insecure-listen-anywhere" help:"Allow --listen on an address that other machines reach. Whoever connects acts as you."`
-	ExitWithParent bool   `name:"exit-with-parent" help:"End when the process that started tshx has ended."`
+	Port           *uint16   `short:"p" placeholder:"PORT" help:"Local port, 0 for a free one. Default: always the same one for the same resource."`
+	PortRange      portRange `placeholder:"LOW-HIGH" default:"20000-29999" env:"TSHX_PORT_RANGE" help:"Where the default port is taken from; off for a free one each time. Default: ${default}."`
+	Listen         string    `placeholder:"HOST[:PORT]|unix:PATH" help:"Local address, or a socket. Default: 127.0.0.1."`
+	Anywhere       bool      `name:"insecure-listen-anywhere" help:"Allow --listen on an address that other machines reach. Whoever connects acts as you."`
+	AnyLocalUser   bool      `name:"allow-any-local-user" help:"Let other users of this machine connect too. Whoever connects acts as you."`
+	Warm           *int      `placeholder:"N" help:"Connections to the proxy kept ready for clients to come, 0 for none. Default: by the kind of resource."`
+	Format         string    `short:"f" enum:"text,json" default:"text" help:"How to announce the address: text or json."`
+	PortFile       string    `placeholder:"FILE" help:"File that holds the port, or the path of the socket, while tshx listens."`
+	ReadyFD        *int      `name:"ready-fd" placeholder:"N" help:"Descriptor that gets the address in one line once tshx listens."`
+	Events         string    `placeholder:"FILE|fd:N" help:"Write what happens there, as lines of JSON."`
+	ExitWithParent bool      `name:"exit-with-parent" help:"End when the process that started tshx has ended."`
+
+	Command []string `arg:"" optional:"" passthrough:"partial" help:"After --: run this command and end with it; {host}, {port}, {addr}, {socket} and {url} in its arguments are replaced."`
 }
 
-// listen opens the listener that the flags ask for.
-func (f listenFlags) listen() (net.Listener, error) {
-	host, port := "127.0.0.1", strconv.Itoa(int(f.Port))
+// command returns the command to run, without the dashes that begin it.
+func (f *listenFlags) command() ([]string, error) {
+	switch {
+	case len(f.Command) == 0:
+		return nil, nil
+	case f.Command[0] != "--":
+		return nil, program.Usagef("unexpected argument %s; a command to run comes after --", f.Command[0])
+	case len(f.Command) == 1:
+		return nil, program.Usagef("no command after --")
+	case f.Format == "json":
+		return nil, program.Usagef("standard output is the command's, so --format json has no place; use --events or --port-file")
+	}
+	return f.Command[1:], nil
+}
+
+// listen opens the listener that the flags ask for, on the port that belongs to
+// resource, which names what is served, unless they name one.
+func (f *listenFlags) listen(env *Env, resource []string) (net.Listener, error) {
+	addr, named, err := f.address()
+	if err != nil {
+		return nil, err
+	}
+	if !named {
+		return f.PortRange.listen(env, addr, f.Anywhere, resource)
+	}
+	ln, err := localproxy.Listen(addr, f.Anywhere)
+	var long *localproxy.PathTooLongError
+	if errors.As(err, &long) {
+		return nil, program.Usagef("--listen: %v", err)
+	}
+	return ln, withHolder(err)
+}
+
+// address returns what to listen on: a whole address if named is set, otherwise
+// a host.
+func (f *listenFlags) address() (addr string, named bool, err error) {
+	if _, ok := localproxy.SocketPath(f.Listen); ok {
+		if f.Port != nil {
+			return "", false, program.Usagef("--listen %s and --port exclude each other: a socket has no port", f.Listen)
+		}
+		return f.Listen, true, nil
+	}
+	host := "127.0.0.1"
 	if f.Listen != "" {
-		h, p, err := net.SplitHostPort(f.Listen)
+		h, port, err := net.SplitHostPort(f.Listen)
 		switch {
 		case err != nil:
 			host = strings.Trim(f.Listen, "[]")
-		case f.Port != 0:
-			return nil, program.Usagef("--listen %s and --port %d both name a port; use one", f.Listen, f.Port)
+		case f.Port != nil:
+			return "", false, program.Usagef("--listen %s and --port %d both name a port; use one", f.Listen, *f.Port)
 		default:
-			host, port = h, p
-		}
-		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-			return nil, program.Usagef("--listen %s: %q is not a port number", f.Listen, port)
-		}
-	}
-	return localproxy.Listen(net.JoinHostPort(host, port), f.Anywhere)
-}
-
-// serve runs the tunnel on ln until a signal and drains.
-func (f listenFlags) serve(ctx context.Context, env *Env, ln net.Listener, t *localproxy.Tunnel) error {
-	if f.ExitWithParent {
-		var cancel context.CancelCauseFunc
-		ctx, cancel = context.WithCancelCause(ctx)
-		defer cancel(nil)
-		if err := watchParent(ctx, func() { cancel(errParentGone) }); err != nil {
-			ln.Close()
-			return fmt.Errorf("--exit-with-parent: %w", err)
+			if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+				return "", false, program.Usagef("--listen %s: %q is not a port number", f.Listen, port)
+			}
+			return net.JoinHostPort(h, port), true, nil
 		}
 	}
-	r := &reporter{env: env, what: t.Route}
-	t.Report, t.Log = r.report, env.Log
-	s := &localproxy.Server{Handler: t, Log: env.Log}
-	s.Draining = func(open int) {
-		fmt.Fprintf(env.Stderr, "tshx: draining %s for up to %v; interrupt again to cut now\n", connections(open), localproxy.DrainTimeout)
+	if f.Port == nil {
+		return host, false, nil
 	}
-	s.Cut = func(open int) { fmt.Fprintf(env.Stderr, "tshx: cut %s\n", connections(open)) }
-	return s.Serve(ctx, ln)
+	return net.JoinHostPort(host, strconv.Itoa(int(*f.Port))), true, nil
 }
 
-func connections(n int) string {
-	if n == 1 {
-		return "1 connection"
+// withHolder adds to a *localproxy.PortTakenError who has taken it.
+func withHolder(err error) error {
+	var taken *localproxy.PortTakenError
+	if errors.As(err, &taken) {
+		if addr, rerr := net.ResolveTCPAddr("tcp", taken.Addr); rerr == nil {
+			if p, ok := sockets.Holder(addr); ok {
+				taken.Holder = p.String()
+			}
+		}
 	}
-	return fmt.Sprintf("%d connections", n)
+	return err
 }
 
-// reporter prints why connections failed, and the same reason only once in a
-// while: a client that retries must not flood the terminal.
-type reporter struct {
-	env  *Env
-	what string
-
-	mu   sync.Mutex
-	last string
-	at   time.Time
-}
-
-const repeatAfter = 10 * time.Second
-
-func noDigit(r rune) rune {
-	if '0' <= r && r <= '9' {
-		return -1
+// gate returns who may connect, or nil for everybody. denied hears of each one
+// who may not.
+func (f *listenFlags) gate(env *Env, denied func(net.Conn, error)) func(net.Conn) error {
+	if f.AnyLocalUser {
+		return nil
 	}
-	return r
-}
-
-func (r *reporter) report(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	line := explain(err)
-	now := r.env.Now()
-	reason := strings.Map(noDigit, line) // ports of our own differ each time
-	if reason == r.last && now.Sub(r.at) < repeatAfter {
-		return
+	g := &localproxy.Gate{UID: os.Geteuid(), Log: env.Log, Report: func(err error) { say(env, explain(err)) }}
+	return func(c net.Conn) error {
+		err := g.Admit(c)
+		if err != nil {
+			denied(c, err)
+		}
+		return err
 	}
-	r.last, r.at = reason, now
-	fmt.Fprintf(r.env.Stderr, "tshx: connection to %s failed: %s\n", r.what, line)
 }

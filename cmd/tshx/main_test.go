@@ -19,6 +19,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("HOME", e.WorkDir+"/home")
 			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/cache")
 			e.Setenv("USER", "alice")
+			e.Setenv("TSHX_PORT_RANGE", "off")      // scripts run side by side
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each program waits for a second at its end
 			return nil
 		},

@@ -9,13 +9,14 @@ import (
 
 	"tshx/internal/conn"
 	"tshx/internal/localproxy"
+	"tshx/internal/profile"
 	"tshx/internal/tlsroute"
 )
 
 type proxyAppCmd struct {
 	Cluster string `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"Cluster of the application. Default: the profile's."`
+	Name    string `arg:"" help:"Name of the TCP application in the cluster."`
 	listenFlags
-	Name string `arg:"" help:"Name of the TCP application in the cluster."`
 }
 
 // Run listens for clients of the TCP application until a signal.
@@ -25,28 +26,32 @@ func (c *proxyAppCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 		return err
 	}
 	cert := func() (*tls.Certificate, error) { return l.AppCert(c.Name) }
-	if _, err := cert(); err != nil {
-		return err
-	}
-	ln, err := c.listen()
+	leaf, err := cert()
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(env.Stdout, "TCP application %q in cluster %s.\naddress: %s\n", c.Name, l.Cluster, ln.Addr()); err != nil {
-		ln.Close()
-		return fmt.Errorf("write standard output: %w", err)
+	s := &service{
+		login: l, Kind: "app", Resource: c.Name, What: fmt.Sprintf("application %q", c.Name),
+		Cert: cert, Expires: leaf.Leaf.NotAfter, Renew: l.RenewCommand(profile.KindApp, c.Name),
 	}
-	go l.finder.Find(ctx) // so that the first client need not wait for it
-	route := tlsroute.Route{
-		Name:        fmt.Sprintf("application %q", c.Name),
+	s.Route = tlsroute.Route{
+		Name:        s.What,
 		ALPN:        []string{tlsroute.WithPing(tlsroute.ALPNTCP), tlsroute.ALPNTCP},
 		Certificate: cert,
 	}
-	dial := func(ctx context.Context, client net.Conn) (net.Conn, net.Conn, error) {
-		up, err := l.dialer.Dial(ctx, route)
-		return client, up, err
+	s.Tunnel = func(cert func() (*tls.Certificate, error), dialer tlsroute.RouteDialer) *localproxy.Tunnel {
+		route := s.Route
+		route.Certificate = cert
+		dial := func(ctx context.Context, client net.Conn) (net.Conn, net.Conn, error) {
+			up, err := dialer.Dial(ctx, route)
+			return client, up, err
+		}
+		return &localproxy.Tunnel{Dial: dial, Check: checkTCPApp, Route: route.Name}
 	}
-	return c.serve(ctx, env, ln, &localproxy.Tunnel{Dial: dial, Check: checkTCPApp, Route: route.Name})
+	s.Announce = func(a *announcement, _ net.Addr) {
+		a.Intro = fmt.Sprintf("TCP application %q in cluster %s.\n", c.Name, l.Cluster)
+	}
+	return c.serve(ctx, env, s)
 }
 
 // errNoTCPApp is what a route to an application of another kind looks like.

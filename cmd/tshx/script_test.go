@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -51,12 +52,20 @@ func oneLineCmd(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // labCmd starts a lab for the rest of the script and writes its login:
-// lab HOME [expired].
+// lab HOME [expired] [many]. With many, there are more databases, whose servers
+// do not run.
 func labCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: lab HOME [expired]")
+		ts.Fatalf("usage: lab HOME [expired] [many]")
 	}
-	l, err := lab.Start(context.Background(), lab.Demo())
+	c := lab.Demo()
+	if slices.Contains(args[1:], "many") {
+		c.Databases = append(c.Databases,
+			lab.Database{Name: "pg", Protocol: "postgres", Addr: "127.0.0.1:1", User: "bob", Database: "orders"},
+			lab.Database{Name: "open", Protocol: "postgres", Addr: "127.0.0.1:1"},
+			lab.Database{Name: "my", Protocol: "mysql", Addr: "127.0.0.1:1", User: "bob", Database: "shop"})
+	}
+	l, err := lab.Start(context.Background(), c)
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
 	o := lab.HomeOptions{}
@@ -84,7 +93,7 @@ func listenCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(path, args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, k := range []string{"HOME", "XDG_CACHE_HOME", "USER", "PATH", "TELEPORT_HOME", "TSHX_CA_FILE"} {
+	for _, k := range []string{"HOME", "XDG_CACHE_HOME", "USER", "PATH", "TELEPORT_HOME", "TSHX_CA_FILE", "TSHX_PORT_RANGE"} {
 		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
 	}
 	out, err := cmd.StdoutPipe()
@@ -97,9 +106,7 @@ func listenCmd(ts *testscript.TestScript, neg bool, args []string) {
 		line, err := r.ReadString('\n')
 		text.WriteString(line)
 		ts.Check(err)
-		addr, _ = strings.CutPrefix(strings.TrimSpace(line), "address: ")
-		if addr == strings.TrimSpace(line) {
-			addr = ""
+		if addr = announced(line); addr == "" {
 			continue
 		}
 		c, err := net.Dial("tcp", addr)
@@ -112,4 +119,16 @@ func listenCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(cmd.Wait())
 	text.Write(rest)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
+}
+
+// announced returns the address in a line of an announcement, or nothing.
+func announced(line string) string {
+	if addr, ok := strings.CutPrefix(strings.TrimSpace(line), "address: "); ok {
+		return addr
+	}
+	var a announcement
+	if json.Unmarshal([]byte(line), &a) != nil {
+		return ""
+	}
+	return a.Address
 }

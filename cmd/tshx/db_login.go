@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"tshx/internal/dbproxy"
+)
+
+type dbLoginCmd struct {
+	dbFlags
+	optionalDB
+	PortRange portRange `hidden:"" default:"20000-29999" env:"TSHX_PORT_RANGE" help:"As of proxy db."`
+}
+
+// Run writes what programs of the engine read about the database. The
+// certificate must be there: only tsh gets one.
+func (c *dbLoginCmd) Run(env *Env, g *Globals) error {
+	d, err := g.openDatabase(env, c.Name, c.Cluster, c.dbFlags)
+	if err != nil {
+		return err
+	}
+	if d.Engine.ClientFile == nil {
+		return printText(env.Stdout, fmt.Sprintf("There is a certificate for %s, and nothing to write: programs of %s read no file.\nconnect: tshx db connect %s\n",
+			d.title(), d.Engine.Title, dbproxy.Quote([]string{d.Name})))
+	}
+	at, needs, err := c.endpoint(d, g)
+	if err != nil {
+		return err
+	}
+	f := d.Engine.ClientFile(at, d.Cluster, d.Name)
+	path := f.Path(env.home(), env.Getenv)
+	if err := f.Write(path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return printText(env.Stdout, fmt.Sprintf("file: %s\nsection: %s\nconnect: %s\n%s", path, f.Section, dbproxy.Quote(f.Use), needs))
+}
+
+// endpoint is the proxy itself, or the port that belongs to the database where
+// clients need a local proxy; needs is then the line that says so.
+func (c *dbLoginCmd) endpoint(d *database, g *Globals) (at dbproxy.Endpoint, needs string, err error) {
+	at, err = d.direct(g)
+	var not *notDirectError
+	if !errors.As(err, &not) || c.PortRange == (portRange{}) {
+		return at, "", err
+	}
+	at = d.Endpoint
+	at.Tunnel, at.Files = true, dbproxy.Files{}
+	port := c.PortRange.port([]string{hostOf(d.WebAddr), d.Cluster, "db", d.Name}, 0)
+	at = at.At(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(port)})
+	return at, "while: " + d.proxyLine() + " --port " + strconv.Itoa(int(port)) + "\n", nil
+}
+
+type dbLogoutCmd struct {
+	Cluster string `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"Cluster of the database. Default: the profile's."`
+	optionalDB
+}
+
+// Run removes what there is of a database: its sections in clients' files, then
+// its certificate, valid or not.
+func (c *dbLogoutCmd) Run(env *Env, g *Globals) error {
+	l, err := g.open(env, c.Cluster)
+	if err != nil {
+		return err
+	}
+	name := c.Name
+	if name == "" {
+		if name, err = l.onlyDatabase(); err != nil {
+			return err
+		}
+	}
+	var done strings.Builder
+	files, err := l.RemoveDB(name)
+	for _, path := range files {
+		fmt.Fprintf(&done, "removed: %s\n", path)
+	}
+	if err == nil {
+		err = removeSections(env, &done, l.Cluster, name)
+	}
+	return errors.Join(err, printText(env.Stdout, done.String()))
+}
+
+// removeSections looks in the files of all engines, since a certificate that
+// cannot be read does not say which one it was for.
+func removeSections(env *Env, done *strings.Builder, cluster, name string) error {
+	seen := map[string]bool{}
+	for _, protocol := range dbproxy.Protocols() {
+		e, err := dbproxy.Lookup(protocol)
+		if err != nil || e.ClientFile == nil {
+			continue
+		}
+		f := e.ClientFile(dbproxy.Endpoint{}, cluster, name)
+		path := f.Path(env.home(), env.Getenv)
+		if seen[path] {
+			continue
+		}
+		seen[path] = true
+		removed, err := dbproxy.RemoveSection(path, f.Section)
+		if err != nil {
+			return fmt.Errorf("edit %s: %w", path, err)
+		}
+		if removed {
+			fmt.Fprintf(done, "removed: section %s of %s\n", f.Section, path)
+		}
+	}
+	return nil
+}

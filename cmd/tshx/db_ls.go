@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"tshx/internal/profile"
+)
+
+type dbListCmd struct {
+	Cluster string `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"List those of this cluster only."`
+	Format  string `short:"f" enum:"text,json,yaml" default:"text" help:"Output format: text, json or yaml."`
+}
+
+// listedDB is one database in `db ls`. The keys are stable.
+type listedDB struct {
+	Name     string     `json:"name" yaml:"name"`
+	Protocol string     `json:"protocol" yaml:"protocol"`
+	User     string     `json:"user,omitempty" yaml:"user,omitempty"`
+	Database string     `json:"database,omitempty" yaml:"database,omitempty"`
+	Cluster  string     `json:"cluster" yaml:"cluster"`
+	Expires  *time.Time `json:"expires" yaml:"expires"` // of the certificate; null if unknown
+	Valid    bool       `json:"valid" yaml:"valid"`     // it can be used now
+
+	problem string
+}
+
+// Run lists the databases that there are certificates for, valid or not.
+func (c *dbListCmd) Run(env *Env, g *Globals) error {
+	p, err := g.profile(env)
+	if err != nil {
+		return err
+	}
+	certs, err := p.Certificates()
+	if err != nil && len(certs) == 0 {
+		return err
+	}
+	list := []listedDB{}
+	for _, s := range certs {
+		if s.Kind == profile.KindDB && (c.Cluster == "" || s.Cluster == c.Cluster) {
+			list = append(list, newListedDB(s))
+		}
+	}
+	if c.Format != "text" {
+		return printFor(env.Stdout, c.Format, list)
+	}
+	if len(list) == 0 {
+		say(env, "no certificate for a database; run: tsh db login NAME")
+		return nil
+	}
+	return listText(env.Stdout, list, env.Now())
+}
+
+func newListedDB(s profile.CertStatus) listedDB {
+	route := s.Identity.Database
+	db := listedDB{Name: s.Name, Protocol: route.Protocol, User: route.User, Database: route.Name, Cluster: s.Cluster, Valid: s.Err == nil}
+	if !s.NotAfter.IsZero() {
+		end := s.NotAfter.UTC()
+		db.Expires = &end
+	}
+	if s.Err != nil {
+		db.problem = s.Problem.String()
+	}
+	return db
+}
+
+func listText(w io.Writer, list []listedDB, now time.Time) error {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "NAME\tPROTOCOL\tUSER\tDATABASE\tCLUSTER\tTIME LEFT")
+	for _, db := range list {
+		left := db.problem
+		if left == "" && db.Expires != nil {
+			left = profile.RoundAge(db.Expires.Sub(now))
+		}
+		row := []string{db.Name, db.Protocol, db.User, db.Database, db.Cluster, left}
+		for i, cell := range row {
+			if cell == "" {
+				row[i] = "-"
+			}
+		}
+		fmt.Fprintln(tw, strings.Join(row, "\t"))
+	}
+	tw.Flush()
+	return printText(w, b.String())
+}
