@@ -38,3 +38,6 @@ func (b *buffered) CloseWrite() error { return CloseWrite(b.Conn) }
 
 // NetConn returns the connection beneath, as tls.Conn.NetConn does.
 func (b *buffered) NetConn() net.Conn { return b.Conn }
+
+// Polled says that a temporary error of the connection beneath does no harm.
+func (b *buffered) Polled() net.Conn { return b.Conn }

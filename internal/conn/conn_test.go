@@ -38,7 +38,7 @@ func tcpPair(t testing.TB) (net.Conn, net.Conn) {
 	return a, b
 }
 
-func tlsPair(t testing.TB) (net.Conn, net.Conn) {
+func serverTLS(t testing.TB) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -49,8 +49,13 @@ func tlsPair(t testing.TB) (net.Conn, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+}
+
+func tlsPair(t testing.TB) (net.Conn, net.Conn) {
+	t.Helper()
 	a, b := tcpPair(t)
-	server := tls.Server(b, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	server := tls.Server(b, serverTLS(t))
 	client := tls.Client(a, &tls.Config{InsecureSkipVerify: true})
 	done := make(chan error, 1)
 	go func() { done <- server.HandshakeContext(t.Context()) }()
@@ -82,7 +87,7 @@ func bufferedPair(t testing.TB) (net.Conn, net.Conn) {
 	return w, b
 }
 
-var pairs = map[string]func(testing.TB) (net.Conn, net.Conn){"tcp": tcpPair, "tls": tlsPair, "buffered": bufferedPair}
+var pairs = map[string]func(testing.TB) (net.Conn, net.Conn){"tcp": tcpPair, "tls": tlsPair, "buffered": bufferedPair, "batched": batchedPair, "nested": nestedPair}
 
 type result struct {
 	Stats

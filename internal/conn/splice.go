@@ -11,11 +11,6 @@ import (
 	"time"
 )
 
-// bufferSize holds two full TLS records (RFC 8446, section 5.1).
-const bufferSize = 32 << 10
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
-
 // ErrLinger ends a half-closed connection of which the other direction moved
 // no byte for Linger.
 var ErrLinger = errors.New("half-closed and idle for too long")
@@ -49,13 +44,40 @@ func (e *SideError) Unwrap() error { return e.Err }
 // The error is nil when both directions ended in order, the context's cause
 // when ctx ended, ErrLinger, and otherwise a *SideError.
 func Splice(ctx context.Context, local, remote net.Conn) (Stats, error) {
+	return SpliceWith(ctx, local, remote, Options{})
+}
+
+// Options change what SpliceWith does. The zero value is Splice.
+type Options struct {
+	// Unanswered is called when the remote side has ended or broken before it
+	// sent one byte and before the client ended its own side: the place to tell the client why, in its own protocol.
+	// local is still open and replays what the client had sent, up to
+	// replaySize bytes of it; what came after these and was read is lost, and
+	// then it reads on from the client. The remote side is closed by then, and
+	// local when Unanswered returns or ctx ends. It is not called when ctx has
+	// ended, the client's connection has failed first or has no deadlines, or
+	// the linger is over. Nil leaves local to end as the remote side did.
+	Unanswered func(local net.Conn)
+}
+
+// SpliceWith is Splice with options. What it returns does not depend on them.
+func SpliceWith(ctx context.Context, local, remote net.Conn, o Options) (Stats, error) {
 	s := &splicer{local: local, remote: remote, linger: Linger}
-	return s.run(ctx)
+	if o.Unanswered != nil {
+		s.replay = &replay{}
+	}
+	st, err := s.run(ctx)
+	if s.unanswered.Load() {
+		s.replay.give(ctx, local, o.Unanswered)
+	}
+	return st, err
 }
 
 type splicer struct {
 	local, remote net.Conn
 	linger        time.Duration
+	replay        *replay     // nil without Options.Unanswered
+	unanswered    atomic.Bool // the remote side has gone without a word; local is not to be closed
 
 	first     atomic.Pointer[net.Conn] // whose stream ended first
 	lingering atomic.Bool
@@ -71,6 +93,8 @@ type splicer struct {
 
 func (s *splicer) run(ctx context.Context) (Stats, error) {
 	start := time.Now()
+	changed()
+	defer changed()
 	stop := context.AfterFunc(ctx, func() { s.abort(context.Cause(ctx)) })
 	defer stop()
 	// Started in the far future so that Stop and Reset need no lock.
@@ -87,8 +111,9 @@ func (s *splicer) run(ctx context.Context) (Stats, error) {
 			s.err = e
 		}
 	})
-
-	s.local.Close()
+	if !s.unanswered.Load() {
+		s.local.Close()
+	}
 	s.remote.Close()
 	st.Duration = time.Since(start)
 	st.RemoteFirst = *s.first.Load() == s.remote
@@ -99,6 +124,12 @@ func (s *splicer) run(ctx context.Context) (Stats, error) {
 func (s *splicer) half(dst, src net.Conn) int64 {
 	n, rerr, werr := pump(watched{dst, s}, src)
 	s.first.CompareAndSwap(nil, &src)
+	if s.replay != nil && src == s.remote && *s.first.Load() == src && n == 0 && werr == nil {
+		s.unanswer(rerr)
+	}
+	if s.unanswered.Load() {
+		return n
+	}
 	switch {
 	case werr != nil:
 		s.unwritten.CompareAndSwap(nil, &SideError{dst == s.remote, "write to", werr})
@@ -115,7 +146,8 @@ func (s *splicer) half(dst, src net.Conn) int64 {
 	return n
 }
 
-// watched notes for the linger that bytes move, or wait for a slow reader.
+// watched notes for the linger that bytes move, or wait for a slow reader, and
+// what there is to replay.
 type watched struct {
 	net.Conn
 	s *splicer
@@ -123,6 +155,13 @@ type watched struct {
 
 func (w watched) Write(p []byte) (int, error) {
 	w.s.writing.Add(1)
+	if r := w.s.replay; r != nil {
+		if w.Conn == w.s.remote {
+			r.keep(p)
+		} else {
+			r.drop()
+		}
+	}
 	n, err := w.Conn.Write(p)
 	w.s.writing.Add(-1)
 	if w.s.lingering.Load() {
@@ -172,18 +211,21 @@ func Abort(c net.Conn) error {
 // pump copies until an error and reports on which side it happened. A read
 // that ends the stream is rerr == io.EOF.
 func pump(dst io.Writer, src io.Reader) (n int64, rerr, werr error) {
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	from := newSource(src)
 	for {
-		nr, err := src.Read(*buf)
+		buf, nr, err := from.next()
 		if nr > 0 {
-			nw, werr := dst.Write((*buf)[:nr])
+			var nw int
+			nw, werr = dst.Write((*buf)[:nr])
 			n += int64(nw)
-			if werr != nil {
-				return n, nil, werr
-			}
 		}
-		if err != nil {
+		if buf != nil {
+			buffers.Put(buf)
+		}
+		switch {
+		case werr != nil:
+			return n, nil, werr
+		case err != nil:
 			return n, err, nil
 		}
 	}
