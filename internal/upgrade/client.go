@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 
+	"tshx/internal/conn"
 	"tshx/internal/trust"
 )
 
@@ -75,6 +76,7 @@ func (t Target) attempt(ctx context.Context, kind Kind, method Method) (net.Conn
 	if err != nil {
 		return nil, err
 	}
+	cfg.ClientSessionCache = t.Sessions
 	raw, err := t.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -84,7 +86,8 @@ func (t Target) attempt(ctx context.Context, kind Kind, method Method) (net.Conn
 	defer cancel()
 	// Cancelling closes: neither TLS nor HTTP below waits longer than hctx.
 	stop := context.AfterFunc(hctx, func() { raw.Close() })
-	c, err := t.upgrade(hctx, tls.Client(raw, cfg), kind, method)
+	below := conn.NewBatch(raw)
+	c, err := t.upgrade(hctx, conn.NewTLS(tls.Client(below, cfg), below), kind, method)
 	if stop() && err == nil {
 		return c, nil
 	}
@@ -95,7 +98,7 @@ func (t Target) attempt(ctx context.Context, kind Kind, method Method) (net.Conn
 	return nil, err
 }
 
-func (t Target) upgrade(ctx context.Context, tc *tls.Conn, kind Kind, method Method) (net.Conn, error) {
+func (t Target) upgrade(ctx context.Context, tc *conn.TLS, kind Kind, method Method) (net.Conn, error) {
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("TLS to %s: %w", t.Addr, err)
 	}

@@ -14,21 +14,24 @@ import (
 	"tshx/internal/plain"
 )
 
+// wsHandshakeBuffer is the size of what gorilla/websocket reads and writes a
+// handshake with, in bytes.
+const wsHandshakeBuffer = 1 << 10
+
 // connectWebSocket asks for a WebSocket (RFC 6455, section 4.1) with kind as
 // its subprotocol over the prepared outer connection. The request has the plain
 // WebSocket headers only, because balancers refuse mixed ones. The caller
 // bounds it; a failure closes below.
 func (t Target) connectWebSocket(ctx context.Context, below net.Conn, kind Kind) (net.Conn, error) {
-	w := &wire{Conn: below, bounded: true, left: maxAnswer}
+	w := &wire{Conn: below, left: maxAnswer}
 	d := websocket.Dialer{
 		NetDialTLSContext: func(context.Context, string, string) (net.Conn, error) { return w, nil },
 		Subprotocols:      []string{string(kind)},
-		ReadBufferSize:    wsReadBuffer,
-		WriteBufferSize:   wsPayload,
-		WriteBufferPool:   &wsBuffers,
+		ReadBufferSize:    wsHandshakeBuffer,
+		WriteBufferSize:   wsHandshakeBuffer,
 	}
 	u := url.URL{Scheme: "wss", Host: t.Addr, Path: Path}
-	ws, resp, err := d.DialContext(ctx, u.String(), http.Header{"User-Agent": {userAgent}})
+	_, resp, err := d.DialContext(ctx, u.String(), http.Header{"User-Agent": {userAgent}})
 	switch {
 	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
 		refused := newRefused(t.Addr, kind, WebSocket, resp)
@@ -43,12 +46,11 @@ func (t Target) connectWebSocket(ctx context.Context, below net.Conn, kind Kind)
 		refused.Reason = fault
 		return nil, refused
 	}
-	w.bounded = false
 	if err := w.Conn.SetReadDeadline(time.Time{}); err != nil {
 		below.Close()
 		return nil, fmt.Errorf("websocket upgrade at %s: %w", t.Addr, err)
 	}
-	return newWSConn(ws, w), nil
+	return newWSConn(w.stream(), true), nil
 }
 
 // handshakeFault says what is wrong with a 101 that gorilla/websocket did not

@@ -71,7 +71,7 @@ func (t Target) connectLegacy(c net.Conn, kind Kind) (net.Conn, error) {
 	ahead, _ := br.Peek(br.Buffered())
 	stream := conn.Buffered(c, ahead)
 	if kind == ALPNPing {
-		return NewPingConn(stream), nil
+		return NewPingClient(stream), nil
 	}
 	return stream, nil
 }

@@ -14,9 +14,9 @@ import (
 // big-endian number (docs/protocol.md, "Ping framing").
 const pingHeader = 4
 
-// pingPayload is the most that one written frame carries: with its header it
-// fills one TLS record (RFC 8446, section 5.1).
-const pingPayload = 16<<10 - pingHeader
+// pingPayload is the most that one written frame carries, in bytes: what
+// package conn moves at once.
+const pingPayload = 64 << 10
 
 // pingBuffers holds *[pingHeader+pingPayload]byte between writes, so that idle
 // connections keep none.
@@ -40,8 +40,18 @@ type PingConn struct {
 	wmu    sync.Mutex
 	broken error // set once a frame was cut
 
+	alive *keepAlive // nil in the server half
+
 	once   sync.Once
 	closed chan struct{}
+}
+
+// NewPingClient frames c as the client, which sends an empty frame whenever it
+// has written nothing for KeepAlive. The returned connection owns c.
+func NewPingClient(c net.Conn) *PingConn {
+	p := NewPingConn(c)
+	p.alive = newKeepAlive(p.tryPing)
+	return p
 }
 
 // NewPingConn frames c, which the returned connection owns.
@@ -51,6 +61,9 @@ func NewPingConn(c net.Conn) *PingConn {
 
 // NetConn returns the connection that carries the frames.
 func (c *PingConn) NetConn() net.Conn { return c.Conn }
+
+// Polled says that a temporary error of the connection beneath does no harm.
+func (c *PingConn) Polled() net.Conn { return c.Conn }
 
 // Read skips empty frames and reports an end within a frame as
 // io.ErrUnexpectedEOF.
@@ -117,6 +130,7 @@ func (c *PingConn) Write(p []byte) (int, error) {
 		}
 		sent += n
 	}
+	c.alive.wrote()
 	return sent, nil
 }
 
@@ -137,20 +151,36 @@ func (c *PingConn) CloseWrite() error { return conn.CloseWrite(c.Conn) }
 
 // Close ends the pings and closes the connection below.
 func (c *PingConn) Close() error {
+	c.alive.stop()
 	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }
 
-// StartPings sends an empty frame in each interval, which only servers do. It
-// starts one goroutine, which ends with Close or when a ping cannot be
-// written. It is called once.
+// StartPings sends an empty frame in each interval, which servers do. It starts
+// one goroutine, which ends with Close or when a ping cannot be written. It is
+// called once.
 func (c *PingConn) StartPings(interval time.Duration) {
 	go every(interval, c.closed, func() error {
 		c.wmu.Lock()
 		defer c.wmu.Unlock()
-		_, err := c.writeFrame(make([]byte, pingHeader))
-		return err
+		return c.ping()
 	})
+}
+
+// ping expects wmu to be held.
+func (c *PingConn) ping() error {
+	_, err := c.writeFrame(make([]byte, pingHeader))
+	return err
+}
+
+// tryPing leaves the ping out where a write is under way: that one keeps the
+// connection alive, or nothing does.
+func (c *PingConn) tryPing() error {
+	if !c.wmu.TryLock() {
+		return nil
+	}
+	defer c.wmu.Unlock()
+	return c.ping()
 }
 
 // every calls f in each interval until done is closed or f fails.

@@ -137,13 +137,13 @@ func TestPingWrite(t *testing.T) {
 	if n, err := c.Write(nil); n != 0 || err != nil || below.out.Len() != 0 {
 		t.Fatalf("empty write: %d, %v, sent %x", n, err, below.out.Bytes())
 	}
-	big := bytes.Repeat([]byte("0123456789abcdef"), 3<<10) // 48 KiB
+	big := bytes.Repeat([]byte("0123456789abcdef"), 9<<10) // 144 KiB
 	n, err := c.Write(big)
 	if n != len(big) || err != nil {
 		t.Fatal(n, err)
 	}
-	// Header and payload go out in one piece that fits a TLS record.
-	if diff := cmp.Diff([]int{16 << 10, 16 << 10, 16 << 10, 4 + 12}, below.writes); diff != "" {
+	// Header and payload go out in one piece.
+	if diff := cmp.Diff([]int{4 + 64<<10, 4 + 64<<10, 4 + 16<<10}, below.writes); diff != "" {
 		t.Error(diff)
 	}
 	got, err := io.ReadAll(NewPingConn(&canned{in: &below.out}))

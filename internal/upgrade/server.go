@@ -136,9 +136,8 @@ func (h *Handler) serveLegacy(w http.ResponseWriter, r *http.Request, kind Kind)
 func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	up := websocket.Upgrader{
 		HandshakeTimeout: HandshakeTimeout,
-		ReadBufferSize:   wsReadBuffer,
-		WriteBufferSize:  wsPayload,
-		WriteBufferPool:  &wsBuffers,
+		ReadBufferSize:   wsHandshakeBuffer,
+		WriteBufferSize:  wsHandshakeBuffer,
 		Subprotocols:     []string{string(ALPNPing), string(ALPN)},
 		CheckOrigin:      func(*http.Request) bool { return true }, // not a browser's endpoint
 		Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
@@ -148,12 +147,12 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	hj := &hijacker{ResponseWriter: w}
 	ws, err := up.Upgrade(hj, r, nil)
 	if err != nil {
-		if hj.wire != nil { // otherwise refused and logged
+		if hj.conn != nil { // otherwise refused and logged
 			h.log(r, "upgrade failed", err)
 		}
 		return
 	}
-	c := newWSConn(ws, hj.wire)
+	c := newWSConn(hj.conn, false)
 	switch Kind(ws.Subprotocol()) {
 	case ALPNPing:
 		c.startPings(h.pingInterval())
@@ -170,7 +169,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 // keeps the connection that it got.
 type hijacker struct {
 	http.ResponseWriter
-	wire *wire
+	conn net.Conn
 }
 
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -178,8 +177,8 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.wire = &wire{Conn: c}
-	return h.wire, rw, nil
+	h.conn = c
+	return c, rw, nil
 }
 
 func (h *Handler) pingInterval() time.Duration {

@@ -13,6 +13,7 @@ package upgrade
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"time"
@@ -60,6 +61,9 @@ type Target struct {
 	Roots *x509.CertPool
 	// Insecure skips the verification of the outer certificate.
 	Insecure bool
+	// Sessions, if not nil, holds TLS sessions that Connect may resume. Test does
+	// not: it is to see what answers now.
+	Sessions tls.ClientSessionCache
 }
 
 // Verdict is the outcome of a test connection with the evidence for it.

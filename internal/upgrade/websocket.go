@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,18 +16,6 @@ import (
 
 	"tshx/internal/plain"
 )
-
-// wsPayload is the most that one written frame carries: a whole TLS record of
-// the inner connection with its header and the most that TLS 1.3 adds (RFC
-// 8446, section 5.2), in bytes.
-const wsPayload = 16<<10 + 5 + 256
-
-// wsReadBuffer is the size of the buffer for frame headers, in bytes. Payload
-// beyond it is read past it.
-const wsReadBuffer = 4 << 10
-
-// wsBuffers lends write buffers, so that idle connections keep none.
-var wsBuffers sync.Pool
 
 // wsCloseWait bounds what Close does before the connection below is closed.
 const wsCloseWait = time.Second
@@ -45,13 +34,11 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("the other side closed the WebSocket with code %d: %s", e.Code, e.Text)
 }
 
-var errTextFrame = errors.New("text frame on a binary WebSocket")
-
 // wsConn is the stream inside of a WebSocket, for both halves. Reading,
 // writing and closing may happen at the same time. It keeps to net.Conn but for
 // these points:
 //
-//   - Deadlines are final: a read or write that times out fails all later ones.
+//   - A write that times out fails all later ones.
 //   - There is no CloseWrite, because WebSocket closes both directions at once.
 //     The inner TLS connection half-closes by its own close_notify.
 //   - A close frame of code 1000 or 1001 or without one is io.EOF, and so is the
@@ -60,18 +47,26 @@ var errTextFrame = errors.New("text frame on a binary WebSocket")
 //   - Close sends a close frame and waits for no answer. It takes wsCloseWait
 //     when the other side reads nothing.
 //   - Pings are answered only while a Read is in progress.
+//
+// gorilla/websocket does the handshakes. The frames are our own work: its
+// reader cannot go on behind a read that was only to look, and its writer makes
+// two copies.
 type wsConn struct {
-	ws   *websocket.Conn
-	wire *wire
+	net.Conn            // below
+	client   bool       // masks what it sends
+	alive    *keepAlive // nil in the server half
 
 	rmu  sync.Mutex
-	msg  io.Reader // rest of the current message; nil between two
-	rerr error     // final
+	r    wsReader
+	rerr error // final
 
-	wmu sync.Mutex // held for a whole Write, so that frames of two do not mix
+	wmu  sync.Mutex    // held for a whole Write, so that frames of two do not mix
+	turn chan struct{} // holds a token while a frame is written
+	werr error         // final; guarded by turn
+	sent bool          // a close frame went out; guarded by turn
 
 	pmu     sync.Mutex
-	pong    string // payload to answer with
+	pong    []byte // payload to answer with
 	pending bool   // pong is still to be sent
 	ponging bool   // the goroutine that sends it runs
 
@@ -81,11 +76,12 @@ type wsConn struct {
 	peerEnd  atomic.Bool // a close frame was received
 }
 
-// newWSConn adapts ws, whose connection is below. It owns both.
-func newWSConn(ws *websocket.Conn, below *wire) *wsConn {
-	c := &wsConn{ws: ws, wire: below, closed: make(chan struct{})}
-	ws.SetPingHandler(c.answerPing)
-	ws.SetCloseHandler(c.answerClose)
+// newWSConn speaks WebSocket on below, behind a handshake. It owns below.
+func newWSConn(below net.Conn, client bool) *wsConn {
+	c := &wsConn{Conn: below, client: client, r: wsReader{masked: !client}, turn: make(chan struct{}, 1), closed: make(chan struct{})}
+	if client {
+		c.alive = newKeepAlive(c.tryPong)
+	}
 	return c
 }
 
@@ -96,56 +92,93 @@ func (c *wsConn) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	for c.rerr == nil {
-		if c.msg == nil {
-			c.rerr = c.nextMessage()
+		if c.r.left > 0 && c.r.op < opClose {
+			n, err := c.r.payload(c.Conn, p)
+			if err = c.readError(err); n > 0 {
+				return n, nil // an error comes again, or is kept
+			} else if err != nil {
+				return 0, err
+			}
 			continue
 		}
-		n, err := c.msg.Read(p)
-		switch err {
-		case nil:
-		case io.EOF: // of the message, or of the stream: the next one tells
-			c.msg = nil
-		default:
-			c.rerr = c.readError(err, true)
-		}
-		if n > 0 {
-			return n, nil
+		if err := c.readError(c.control()); err != nil {
+			return 0, err
 		}
 	}
 	return 0, c.rerr
 }
 
-func (c *wsConn) nextMessage() error {
-	kind, msg, err := c.ws.NextReader()
+// control reads up to the next payload: the rest of a control frame, then a
+// header.
+func (c *wsConn) control() error {
+	if c.r.left == 0 {
+		if err := c.r.next(c.Conn); err != nil {
+			return err
+		}
+	}
+	if c.r.op < opClose {
+		if c.r.op == opText {
+			return errTextFrame
+		}
+		return nil
+	}
+	payload, err := c.r.controlPayload(c.Conn)
 	if err != nil {
-		return c.readError(err, false)
+		return err
 	}
-	if kind != websocket.BinaryMessage {
-		return errTextFrame
+	switch c.r.op {
+	case opPing:
+		c.answerPing(payload)
+	case opClose:
+		return c.peerClosed(payload)
 	}
-	c.msg = msg
 	return nil
 }
 
-// readError turns the errors of gorilla/websocket into those of a net.Conn.
-// inside tells that a message was being read.
-func (c *wsConn) readError(err error, inside bool) error {
-	if ce, ok := errors.AsType[*websocket.CloseError](err); ok {
-		switch ce.Code {
-		case websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived:
-			return io.EOF
-		case websocket.CloseAbnormalClosure: // no frame, the connection ended
-			if inside {
-				return io.ErrUnexpectedEOF
-			}
-			return io.EOF
-		}
-		return &CloseError{Code: ce.Code, Text: plain.Line(ce.Text, maxLine)}
+// readError turns errors into those of the stream, and keeps the final ones.
+func (c *wsConn) readError(err error) error {
+	if err == nil {
+		return nil
 	}
-	return c.netError(err)
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		return err
+	}
+	select {
+	case <-c.closed:
+		err = net.ErrClosed
+	default:
+	}
+	if err == io.EOF && c.r.inside() {
+		err = io.ErrUnexpectedEOF
+	}
+	if fault, ok := err.(wsFrameError); ok {
+		c.sayClose(websocket.CloseProtocolError, string(fault))
+	}
+	c.rerr = err
+	return err
 }
 
-// netError makes an error recognisable that gorilla/websocket has rewrapped.
+// peerClosed answers a close frame and says how the stream ends with it.
+func (c *wsConn) peerClosed(payload []byte) error {
+	c.peerEnd.Store(true)
+	c.r.message = false
+	if len(payload) < 2 {
+		c.sayClose(websocket.CloseNoStatusReceived, "")
+		if len(payload) == 1 {
+			return wsFrameError("half a code in a close frame")
+		}
+		return io.EOF
+	}
+	code := int(binary.BigEndian.Uint16(payload))
+	c.sayClose(code, "") // RFC 6455, section 5.5.1
+	switch code {
+	case websocket.CloseNormalClosure, websocket.CloseGoingAway:
+		return io.EOF
+	}
+	return &CloseError{Code: code, Text: plain.Line(string(payload[2:]), maxLine)}
+}
+
+// netError is for errors of writes.
 func (c *wsConn) netError(err error) error {
 	select {
 	case <-c.closed:
@@ -166,15 +199,30 @@ func (c *wsConn) Write(p []byte) (int, error) {
 	sent := 0
 	for sent < len(p) {
 		chunk := p[sent:min(len(p), sent+wsPayload)]
-		if err := c.ws.WriteMessage(websocket.BinaryMessage, chunk); err != nil {
-			if errors.Is(err, websocket.ErrCloseSent) && c.peerEnd.Load() {
-				err = fmt.Errorf("WebSocket closed by the other side: %w", syscall.EPIPE)
-			}
+		if err := c.frame(opBinary, chunk); err != nil {
 			return sent, c.netError(err)
 		}
 		sent += len(chunk)
 	}
+	c.alive.wrote()
 	return sent, nil
+}
+
+// errCloseSent is what may follow a close frame (RFC 6455, section 5.5.1).
+var errCloseSent = fmt.Errorf("WebSocket closed: %w", syscall.EPIPE)
+
+func (c *wsConn) frame(op byte, payload []byte) error {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	if c.werr != nil {
+		return c.werr
+	}
+	if c.sent {
+		return errCloseSent
+	}
+	c.sent = op == opClose
+	c.werr = writeWSFrame(c.Conn, op, c.client, payload)
+	return c.werr
 }
 
 // answerPing sends the Pong from a goroutine of its own and without a bound. A
@@ -182,15 +230,14 @@ func (c *wsConn) Write(p []byte) (int, error) {
 // would stop the reading. Of several pings the newest is answered (RFC 6455,
 // section 5.5.3). The goroutine ends when the Pong is out or the connection
 // fails.
-func (c *wsConn) answerPing(payload string) error {
+func (c *wsConn) answerPing(payload []byte) {
 	c.pmu.Lock()
 	defer c.pmu.Unlock()
-	c.pong, c.pending = payload, true
+	c.pong, c.pending = append(c.pong[:0:0], payload...), true
 	if !c.ponging {
 		c.ponging = true
 		go c.sendPongs()
 	}
-	return nil
 }
 
 func (c *wsConn) sendPongs() {
@@ -204,29 +251,38 @@ func (c *wsConn) sendPongs() {
 		payload := c.pong
 		c.pending = false
 		c.pmu.Unlock()
-		if c.ws.WriteControl(websocket.PongMessage, []byte(payload), time.Time{}) != nil {
+		if c.frame(opPong, payload) != nil {
 			return // ponging stays set: there is nothing to answer on any more
 		}
 	}
 }
 
-// answerClose returns the code (RFC 6455, section 5.5.1), unless a Write is
-// stuck: Close cuts that one off.
-func (c *wsConn) answerClose(code int, _ string) error {
-	c.peerEnd.Store(true)
-	if c.wmu.TryLock() {
-		defer c.wmu.Unlock()
-		c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(wsCloseWait))
+// tryPong sends a Pong unasked, but not where a write is under way: that one
+// keeps the connection alive, or nothing does.
+func (c *wsConn) tryPong() error {
+	if !c.wmu.TryLock() {
+		return nil
 	}
-	return nil
+	defer c.wmu.Unlock()
+	return c.frame(opPong, nil)
 }
 
 // startPings sends a Ping in each interval, which only the server half does.
 // Its goroutine ends with Close or when a ping cannot be written.
 func (c *wsConn) startPings(interval time.Duration) {
-	go every(interval, c.closed, func() error {
-		return c.ws.WriteControl(websocket.PingMessage, []byte("teleport"), time.Time{})
-	})
+	go every(interval, c.closed, func() error { return c.frame(opPing, []byte("teleport")) })
+}
+
+// sayClose sends a close frame and waits for wsCloseWait at most. It does
+// nothing while a Write is stuck: Close cuts that one off. Nothing may be
+// written behind a close frame, so that the deadline harms nobody.
+func (c *wsConn) sayClose(code int, text string) {
+	if !c.wmu.TryLock() {
+		return
+	}
+	defer c.wmu.Unlock()
+	c.Conn.SetWriteDeadline(time.Now().Add(wsCloseWait)) // for a Pong that is stuck, too
+	c.frame(opClose, websocket.FormatCloseMessage(code, text))
 }
 
 // Close sends close code 1000 and closes the connection below.
@@ -235,27 +291,21 @@ func (c *wsConn) Close() error { return c.closeWith(websocket.CloseNormalClosure
 func (c *wsConn) closeWith(code int, text string) error {
 	c.once.Do(func() {
 		close(c.closed)
+		c.alive.stop()
 		// Whatever is stuck below, a write or a TLS close_notify, ends here.
-		cut := time.AfterFunc(wsCloseWait, func() { bottom(c.wire.Conn).Close() })
+		cut := time.AfterFunc(wsCloseWait, func() { bottom(c.Conn).Close() })
 		defer cut.Stop()
-		if c.wmu.TryLock() { // otherwise a Write is cut off, as in a tls.Conn
-			c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, text), time.Now().Add(wsCloseWait))
-			c.wmu.Unlock()
-		}
-		c.closeErr = c.ws.Close()
+		c.sayClose(code, text)
+		c.closeErr = c.Conn.Close()
 	})
 	return c.closeErr
 }
 
-func (c *wsConn) LocalAddr() net.Addr                { return c.wire.LocalAddr() }
-func (c *wsConn) RemoteAddr() net.Addr               { return c.wire.RemoteAddr() }
-func (c *wsConn) NetConn() net.Conn                  { return c.wire.Conn }
-func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.wire.SetReadDeadline(t) }
-func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.wire.limitWrites(t) }
+// NetConn returns the connection that carries the frames.
+func (c *wsConn) NetConn() net.Conn { return c.Conn }
 
-func (c *wsConn) SetDeadline(t time.Time) error {
-	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
-}
+// Polled says that a temporary error of the connection beneath does no harm.
+func (c *wsConn) Polled() net.Conn { return c.Conn }
 
 // bottom returns the connection below all wrappers that show theirs.
 func bottom(c net.Conn) net.Conn {
