@@ -11,6 +11,7 @@
 package egress
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,15 +37,17 @@ type Dialer struct {
 	Roots *x509.CertPool
 	// Insecure skips the verification of an https proxy.
 	Insecure bool
-	// KeepAlive is the idle time after which TCP probes start, and their
-	// distance. Zero means Go's default of 15 s, negative switches them off.
+	// KeepAlive is the idle time after which TCP probes start, and three times
+	// their distance; four without an answer end the connection. Zero means 15 s,
+	// so that an idle connection is found dead in 35 s; negative switches them off.
 	KeepAlive time.Duration
 }
 
 // DialContext connects to addr, a host:port. ctx and Timeout bound the dial
 // only; the caller closes the connection. The connection half-closes
-// (CloseWrite) towards the forward proxy or the target. A failure of the
-// forward proxy is a *ProxyError.
+// (CloseWrite) towards the forward proxy or the target, and breaks with a
+// *StallError when nothing gets through any more. A failure of the forward proxy
+// is a *ProxyError.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	slow := fmt.Errorf("no answer within %v: %w", Timeout, context.DeadlineExceeded)
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeout, slow)
@@ -82,8 +85,23 @@ func (d *Dialer) rules() rules {
 }
 
 func (d *Dialer) tcp(ctx context.Context, network, addr string) (net.Conn, error) {
-	nd := net.Dialer{KeepAlive: d.KeepAlive}
-	return nd.DialContext(ctx, network, addr)
+	nd := net.Dialer{KeepAlive: d.KeepAlive, KeepAliveConfig: d.keepAlive()}
+	c, err := nd.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		return watch(tcp), nil
+	}
+	return c, nil
+}
+
+// keepAliveProbes is how many probes in a row may stay without an answer.
+const keepAliveProbes = 4
+
+func (d *Dialer) keepAlive() net.KeepAliveConfig {
+	idle := cmp.Or(d.KeepAlive, 15*time.Second)
+	return net.KeepAliveConfig{Enable: idle > 0, Idle: idle, Interval: idle / 3, Count: keepAliveProbes}
 }
 
 func (d *Dialer) dialVia(ctx context.Context, via *via, network, addr string) (net.Conn, error) {

@@ -1,6 +1,7 @@
 package tlsroute
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -35,3 +36,24 @@ func (c uncut) CloseWrite() error { return conn.CloseWrite(c.Conn) }
 
 // NetConn returns the connection beneath, as tls.Conn.NetConn does.
 func (c uncut) NetConn() net.Conn { return c.Conn }
+
+// Polled says that a temporary error of the connection beneath does no harm.
+func (c uncut) Polled() net.Conn { return c.Conn }
+
+// client returns a TLS client over stream that takes a cut for a break and
+// moves many records at once. It owns stream, and changes cfg.
+func client(stream net.Conn, cfg *tls.Config) *conn.TLS {
+	below := conn.NewBatch(stream)
+	// Small first records shorten the wait for a page's first bytes. Here they
+	// would only cost.
+	cfg.DynamicRecordSizingDisabled = true
+	c := conn.NewTLS(nil, below)
+	// A parsed certificate with its key is as large as all the rest of an idle
+	// connection.
+	if get := cfg.GetClientCertificate; get != nil {
+		cfg.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) { return get(info) }
+		c.Handshaken = func() { get = nil }
+	}
+	c.Conn = tls.Client(uncut{below}, cfg)
+	return c
+}

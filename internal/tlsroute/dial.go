@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -32,55 +31,9 @@ type Dialer struct {
 	// called for each handshake that needs them.
 	HostCAs func() (*x509.CertPool, error)
 	Log     *slog.Logger
-}
 
-// ErrHandshakeCut says that the other side closed the connection in the middle
-// of the TLS handshake, as a proxy does that knows no such route.
-var ErrHandshakeCut = errors.New("the connection was closed during the handshake")
-
-// RouteLostError says that a TLS server answered that is not the proxy, or
-// that does not know the route.
-type RouteLostError struct {
-	Addr    string
-	Offered []string
-	Got     string // the negotiated protocol, empty if none
-}
-
-func (e *RouteLostError) Error() string {
-	got := "no protocol"
-	if e.Got != "" {
-		got = fmt.Sprintf("protocol %q", e.Got)
-	}
-	return fmt.Sprintf("%s answered with %s to an offer of %s", e.Addr, got, strings.Join(e.Offered, ", "))
-}
-
-// TrustError says that the certificate of the TLS server that answered is not
-// trusted for the address.
-type TrustError struct {
-	HostCert bool // the cluster's CAs were to vouch for it, not the public ones
-	Err      error
-}
-
-func (e *TrustError) Error() string { return e.Err.Error() }
-func (e *TrustError) Unwrap() error { return e.Err }
-
-// ForcedError is a dial that failed on the way that the environment demands, in a
-// manner that the other way might cure.
-type ForcedError struct {
-	Way Way
-	Err error
-}
-
-func (e *ForcedError) Error() string { return e.Err.Error() }
-func (e *ForcedError) Unwrap() error { return e.Err }
-
-// Hint names the variable.
-func (e *ForcedError) Hint() string {
-	only := "raw TLS"
-	if e.Way.Upgrade {
-		only = "the connection upgrade"
-	}
-	return upgrade.EnvRequired + " allows only " + only + " here; unset it unless that is meant"
+	sessions sessions
+	pace     pace
 }
 
 // Dial opens a connection on route r. It is a TLS connection to the proxy
@@ -92,78 +45,97 @@ func (e *ForcedError) Hint() string {
 // would explain tests the proxy again and, if the way has changed, tries the
 // new one.
 func (d *Dialer) Dial(ctx context.Context, r Route) (net.Conn, error) {
-	var cert *tls.Certificate
-	if r.Certificate != nil {
-		var err error
-		if cert, err = r.Certificate(); err != nil {
-			return nil, err
-		}
+	cert, err := r.certificate()
+	if err != nil {
+		return nil, err
 	}
+	c, _, err := d.dial(ctx, r, cert)
+	return c, err
+}
+
+// dial is Dial with the certificate at hand. It returns on which terms the
+// connection was made, too.
+func (d *Dialer) dial(ctx context.Context, r Route, cert *tls.Certificate) (net.Conn, terms, error) {
+	ctx, w := d.pace.watch(ctx, d.Finder.Target.Addr)
+	c, tm, err := d.find(ctx, w, r, cert)
+	return c, tm, w.end(ctx, err)
+}
+
+func (d *Dialer) find(ctx context.Context, w *watch, r Route, cert *tls.Certificate) (net.Conn, terms, error) {
 	began := d.Finder.now()
 	way := d.Finder.Find(ctx)
-	c, err := d.via(ctx, way, r, cert)
+	w.skip()
+	c, tm, err := d.via(ctx, w, way, r, cert)
 	if err == nil || ctx.Err() != nil || !contradicts(err) {
-		return c, err
+		return c, tm, err
 	}
 	if way.Source == SourceEnv {
-		return nil, &ForcedError{Way: way, Err: err}
+		return nil, tm, &ForcedError{Way: way, Err: err}
 	}
 	again, ok := d.Finder.Again(ctx, way, began)
 	if !ok {
-		return nil, err
+		return nil, tm, err
 	}
+	w.step(true)
 	d.log().Warn("the way to the proxy has changed", "remote", d.Finder.Target.Addr, "from", way.String(), "to", again.String(), "evidence", again.Evidence, "err", err)
-	return d.via(ctx, again, r, cert)
+	return d.via(ctx, w, again, r, cert)
 }
 
-// contradicts reports whether a failed dial may mean that the way is wrong: a
-// TLS or HTTP server was reached and did not behave as expected. A proxy that
-// cannot be reached, or does not answer, says nothing about balancers.
-func contradicts(err error) bool {
-	var limited *upgrade.RefusedError
-	if errors.As(err, &limited) && limited.Status == http.StatusTooManyRequests {
-		return false
-	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return false
-	}
-	var dns *net.DNSError
-	var local *localError
-	return !errors.As(err, &dns) && !errors.As(err, &local) && !errors.Is(err, context.DeadlineExceeded)
-}
-
-// localError is a failure before anything was dialled.
-type localError struct{ error }
-
-func (e *localError) Unwrap() error { return e.error }
-
-func (d *Dialer) via(ctx context.Context, way Way, r Route, cert *tls.Certificate) (net.Conn, error) {
-	cfg, err := d.config(way, r, cert)
+func (d *Dialer) via(ctx context.Context, w *watch, way Way, r Route, cert *tls.Certificate) (net.Conn, terms, error) {
+	tm, err := d.terms(way, r, cert)
 	if err != nil {
-		return nil, &localError{err}
+		return nil, tm, &localError{err}
+	}
+	cfg, err := d.config(tm, r, cert)
+	if err != nil {
+		return nil, tm, &localError{err}
 	}
 	var stream net.Conn
 	if way.Upgrade {
-		stream, err = d.upgraded(ctx, way, r)
+		stream, err = d.upgraded(ctx, w, way, r)
 	} else {
-		stream, err = d.connect(ctx)
+		stream, err = d.connect(ctx, w)
 	}
 	if err != nil {
-		return nil, err
+		return nil, tm, err
 	}
 	c, err := d.handshake(ctx, stream, cfg, r)
 	if err != nil {
 		stream.Close()
-		return nil, err
+		return nil, tm, err
 	}
-	return c, nil
+	w.step(true)
+	return c, tm, nil
 }
 
-// config says what the TLS connection to the proxy offers and what it trusts:
-// reached directly, the proxy shows its public certificate except on routes
-// with a host certificate; inside an upgrade always the host certificate.
-func (d *Dialer) config(way Way, r Route, cert *tls.Certificate) (*tls.Config, error) {
+// terms are what a connection depends on besides its route.
+type terms struct {
+	cert    fingerprint
+	upgrade bool
+	// hostCAs are to vouch for the proxy. Nil means that its public certificate is
+	// asked for.
+	hostCAs *x509.CertPool
+}
+
+func (t terms) equal(other terms) bool {
+	return t.cert == other.cert && t.upgrade == other.upgrade && t.hostCAs.Equal(other.hostCAs)
+}
+
+// terms returns those that hold now: reached directly, the proxy shows its
+// public certificate except on routes with a host certificate; inside an upgrade
+// always the host certificate.
+func (d *Dialer) terms(way Way, r Route, cert *tls.Certificate) (terms, error) {
+	tm := terms{cert: fingerprintOf(cert), upgrade: way.Upgrade}
+	if !way.Upgrade && !r.HostCert {
+		return tm, nil
+	}
+	var err error
+	tm.hostCAs, err = d.HostCAs()
+	return tm, err
+}
+
+// config says what the TLS connection to the proxy offers and what it trusts.
+func (d *Dialer) config(tm terms, r Route, cert *tls.Certificate) (*tls.Config, error) {
 	t := d.Finder.Target
 	cfg := &tls.Config{ServerName: r.ServerName, NextProtos: r.ALPN, MinVersion: tls.VersionTLS12}
 	if cfg.ServerName == "" {
@@ -178,49 +150,74 @@ func (d *Dialer) config(way Way, r Route, cert *tls.Certificate) (*tls.Config, e
 		// server that lists its CA.
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
 	}
-	if !way.Upgrade && !r.HostCert {
+	kind := sessionKind{fingerprint: tm.cert, name: cfg.ServerName, alpn: protoKey(r.ALPN), layer: layerRaw}
+	if tm.upgrade {
+		kind.layer = layerInner
+	}
+	roots := tm.hostCAs
+	if roots != nil {
+		cfg.RootCAs = roots
+	} else {
+		roots, kind.insecure = t.Roots, t.Insecure
 		trust.Public(cfg, t.Roots, t.Insecure)
-		return cfg, nil
 	}
-	pool, err := d.HostCAs()
-	if err != nil {
-		return nil, err
+	cache := d.sessions.cache(kind, roots)
+	cfg.ClientSessionCache = cache
+	if check := cfg.VerifyConnection; check != nil {
+		cfg.VerifyConnection = cache.verify(check)
 	}
-	cfg.RootCAs = pool
 	return cfg, nil
 }
 
-func (d *Dialer) connect(ctx context.Context) (net.Conn, error) {
+func (d *Dialer) connect(ctx context.Context, w *watch) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
-	t := d.Finder.Target
-	if t.Dial == nil {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", t.Addr)
-	}
+	t := d.target(w)
 	return t.Dial(ctx, "tcp", t.Addr)
+}
+
+// target is the proxy, of which connections that come about are signs of life.
+func (d *Dialer) target(w *watch) upgrade.Target {
+	t := d.Finder.Target
+	dial := t.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	t.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err == nil {
+			w.step(false)
+		}
+		return c, err
+	}
+	return t
 }
 
 // upgraded opens the tunnel. A method that once worked may fail after the
 // balancer or the proxy has changed; then the other one is tried.
-func (d *Dialer) upgraded(ctx context.Context, way Way, r Route) (net.Conn, error) {
+func (d *Dialer) upgraded(ctx context.Context, w *watch, way Way, r Route) (net.Conn, error) {
 	kind := kindOf(r)
+	target := d.target(w)
+	host, _, _ := net.SplitHostPort(target.Addr) // Connect tells of a bad one
+	target.Sessions = d.sessions.cache(sessionKind{name: host, layer: layerOuter, insecure: target.Insecure}, target.Roots)
 	method, forced := d.Finder.method(way)
-	c, used, err := d.Finder.Target.Connect(ctx, kind, method)
+	c, used, err := target.Connect(ctx, kind, method)
 	if err != nil && !forced && method != upgrade.Auto && upgrade.MethodRefused(err) {
-		d.log().Debug("remembered upgrade refused", "remote", d.Finder.Target.Addr, "method", method, "err", err)
+		d.log().Debug("remembered upgrade refused", "remote", target.Addr, "method", method, "err", err)
 		other := upgrade.WebSocket
 		if method == upgrade.WebSocket {
 			other = upgrade.Legacy
 		}
-		c, used, err = d.Finder.Target.Connect(ctx, kind, other)
+		c, used, err = target.Connect(ctx, kind, other)
 	}
 	if err != nil {
 		return nil, err
 	}
+	w.step(true)
 	if !forced {
 		d.Finder.worked(way, used)
 	}
-	d.log().Debug("upgraded", "remote", d.Finder.Target.Addr, "route", r.Name, "method", used, "kind", kind)
+	d.log().Debug("upgraded", "remote", target.Addr, "route", r.Name, "method", used, "kind", kind)
 	return c, nil
 }
 
@@ -239,7 +236,7 @@ func kindOf(r Route) upgrade.Kind {
 func (d *Dialer) handshake(ctx context.Context, stream net.Conn, cfg *tls.Config, r Route) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
-	c := tls.Client(uncut{stream}, cfg)
+	c := client(stream, cfg)
 	if err := c.HandshakeContext(ctx); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = ErrHandshakeCut
@@ -257,7 +254,7 @@ func (d *Dialer) handshake(ctx context.Context, stream net.Conn, cfg *tls.Config
 	}
 	d.log().Debug("connected", "remote", d.Finder.Target.Addr, "route", r.Name, "sni", cfg.ServerName, "alpn", got)
 	if IsPing(got) {
-		return upgrade.NewPingConn(c), nil
+		return upgrade.NewPingClient(c), nil
 	}
 	return c, nil
 }

@@ -99,13 +99,14 @@ func (w *world) balancer() func(net.Conn) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	front := &tls.Config{Certificates: []tls.Certificate{cert}}
 	return func(c net.Conn) {
 		up, err := tls.Dial("tcp", w.direct, &tls.Config{RootCAs: authority().Web.Pool()})
 		if err != nil {
 			c.Close()
 			return
 		}
-		conn.Splice(context.Background(), tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}), up)
+		conn.Splice(context.Background(), tls.Server(c, front), up)
 	}
 }
 
@@ -120,12 +121,17 @@ func (w *world) dialer() *tlsroute.Dialer {
 
 func appCert(t testing.TB) func() (*tls.Certificate, error) {
 	t.Helper()
+	return appCertUntil(t, time.Now().Add(time.Hour))
+}
+
+func appCertUntil(t testing.TB, end time.Time) func() (*tls.Certificate, error) {
+	t.Helper()
 	key, err := proxyserver.NewKey(proxyserver.ECDSA)
 	if err != nil {
 		t.Fatal(err)
 	}
 	der, err := authority().IssueTLS(proxyserver.UserRequest{
-		Public: key.Public(), NotAfter: time.Now().Add(time.Hour),
+		Public: key.Public(), NotAfter: end,
 		Identity: identity.Identity{
 			User: "alice", Roles: []string{"access"},
 			App: identity.App{Name: "echo", SessionID: "1", PublicAddr: "echo.localhost", Cluster: authority().Cluster},

@@ -31,3 +31,11 @@ type Route struct {
 	// handshake, so that a new login is seen at once. Nil offers none.
 	Certificate func() (*tls.Certificate, error)
 }
+
+// certificate returns nil where the route has none.
+func (r Route) certificate() (*tls.Certificate, error) {
+	if r.Certificate == nil {
+		return nil, nil
+	}
+	return r.Certificate()
+}
