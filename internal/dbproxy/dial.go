@@ -15,8 +15,8 @@ type Upstream struct {
 	Engine   *Engine
 	Database string // its name in the cluster
 	Dialer   tlsroute.RouteDialer
-	// Cert reads the database certificate. It is called for each connection
-	// that shows it.
+	// Cert reads the database certificate. It is called for each connection,
+	// of which it fails those that could not show it.
 	Cert func() (*tls.Certificate, error)
 	// Tunnel shows the certificate for every client, who then speaks without
 	// TLS of its own.
@@ -52,6 +52,13 @@ func (u *Upstream) Dial(ctx context.Context, client net.Conn) (cl, upstream net.
 		stop()
 		if err != nil {
 			return nil, nil, err
+		}
+	}
+	if !show && u.Cert != nil {
+		// The client shows the same certificate, and hears less of why the proxy
+		// does not take it.
+		if _, err := u.Cert(); err != nil {
+			return client, nil, err
 		}
 	}
 	dialing, cancel := context.WithCancelCause(ctx)

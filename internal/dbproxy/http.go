@@ -103,8 +103,15 @@ func httpStatus(r Refusal) int {
 	return http.StatusBadGateway
 }
 
-func anyHTTP(req *http.Request, r Refusal) httpAnswer {
-	status := httpStatus(r)
+func anyHTTP(req *http.Request, r Refusal) httpAnswer { return someHTTP(req, r, httpStatus(r)) }
+
+// strayHTTP is for clients of a server that does not speak HTTP. Those of AWS
+// repeat a request for half a minute when the status is in the 500s.
+func strayHTTP(req *http.Request, r Refusal) httpAnswer {
+	return someHTTP(req, r, http.StatusMisdirectedRequest)
+}
+
+func someHTTP(req *http.Request, r Refusal, status int) httpAnswer {
 	if strings.Contains(req.Header.Get("Accept"), "json") {
 		return jsonAnswer(status, "application/json", map[string]any{"error": r.Text, "status": status})
 	}

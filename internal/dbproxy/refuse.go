@@ -36,7 +36,7 @@ func (u *Upstream) Refuse(client net.Conn, r Refusal) {
 	case other == nil:
 		u.Engine.Refuse(client, r)
 	case speaksHTTP(first) && other.ALPN != u.Engine.ALPN: // some HTTP client: which engine's, nobody knows
-		RefuseHTTP(client, r)
+		refuseHTTP(client, r, strayHTTP)
 	default:
 		r.Tunnel = true // it begins without TLS, and ours it would not get
 		other.Refuse(client, r)

@@ -210,7 +210,15 @@ func (h *home) writeCert(kind profile.Kind, name string, id identity.Identity) e
 	if err != nil {
 		return err
 	}
-	return write(pair.Cert, modeSecret, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if id.Database.Protocol == "mongodb" { // its clients take both from one file
+		b, err := h.marshalKey(key, false)
+		if err != nil {
+			return err
+		}
+		text = append(text, b...)
+	}
+	return write(pair.Cert, modeSecret, text)
 }
 
 // writeKey writes key, or a stranger's if the home is to be broken.

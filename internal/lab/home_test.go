@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"crypto/tls"
 	"errors"
 	"io/fs"
 	"os"
@@ -21,6 +22,7 @@ import (
 func TestHomeLoads(t *testing.T) {
 	c := Demo()
 	c.Databases[0].User = "app"
+	c.Databases = append(c.Databases, Database{Name: "docs", Protocol: "mongodb", Addr: "127.0.0.1:1"})
 	l := start(t, c)
 	for _, tt := range []struct {
 		name string
@@ -61,6 +63,13 @@ func TestHomeLoads(t *testing.T) {
 			id, err := identity.FromCertificate(db.Leaf)
 			if want := (identity.Database{Service: "cache", Protocol: "redis", User: "app"}); err != nil || !cmp.Equal(id.Database, want) {
 				t.Errorf("route %+v, %v", id.Database, err)
+			}
+			docs, err := h.DBFiles("docs")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tls.LoadX509KeyPair(docs.Cert, docs.Cert); err != nil {
+				t.Errorf("the certificate file of MongoDB: %v", err)
 			}
 			app, err := h.AppCert("echo")
 			if err != nil {

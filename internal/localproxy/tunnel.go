@@ -98,26 +98,30 @@ func (t *Tunnel) serve(ctx context.Context, client net.Conn) End {
 		}
 		return end
 	}
+	var refused error
 	o := conn.Options{}
 	if t.Failed != nil && t.Check != nil {
-		o.Unanswered = t.unanswered
+		o.Unanswered = func(client net.Conn) { refused = t.unanswered(client) }
 	}
 	st, err := conn.SpliceWith(ctx, cl, upstream, o)
-	if err == nil && t.Check != nil {
-		if err = t.Check(st); err != nil {
-			return End{Stats: st, Reason: Refused, Err: err}
-		}
+	if refused == nil && err == nil && t.Check != nil {
+		refused = t.Check(st)
+	}
+	if refused != nil { // however the directions ended
+		return End{Stats: st, Reason: Refused, Err: refused}
 	}
 	return End{Stats: st, Reason: reason(st, err), Err: err}
 }
 
 // unanswered tells a client whose upstream has ended without a byte, unless
-// that is in order.
-func (t *Tunnel) unanswered(client net.Conn) {
+// that is in order, and returns what it told.
+func (t *Tunnel) unanswered(client net.Conn) error {
 	head := sent(client)
-	if err := t.Check(conn.Stats{Sent: int64(len(head)), RemoteFirst: true}); err != nil {
+	err := t.Check(conn.Stats{Sent: int64(len(head)), RemoteFirst: true})
+	if err != nil {
 		t.Failed(conn.Buffered(client, head), err)
 	}
+	return err
 }
 
 // sent returns what client replays, without waiting for more.

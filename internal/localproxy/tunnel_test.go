@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"tshx/internal/conn"
@@ -167,6 +168,51 @@ func TestTunnelTellsWhoGetsNoAnswer(t *testing.T) {
 				t.Errorf("%+v", end)
 			}
 		})
+	}
+}
+
+// brokenPipe is an upstream that was closed before the client's first write.
+type brokenPipe struct {
+	net.Conn
+	tried chan struct{}
+}
+
+func (c brokenPipe) Write([]byte) (int, error) {
+	close(c.tried)
+	return 0, syscall.EPIPE
+}
+
+func (c brokenPipe) Read([]byte) (int, error) {
+	<-c.tried
+	return 0, io.EOF
+}
+
+// A client that was told is reported, too, although the direction from it was
+// the first to end.
+func TestTunnelReportsWhomItTells(t *testing.T) {
+	for range 20 {
+		local, client := net.Pipe()
+		_, remote := net.Pipe()
+		var reported error
+		tun := &Tunnel{
+			Dial: func(_ context.Context, c net.Conn) (net.Conn, net.Conn, error) {
+				return c, brokenPipe{remote, make(chan struct{})}, nil
+			},
+			Check:  silentIsFailure,
+			Failed: func(c net.Conn, err error) { fmt.Fprintf(c, "sorry: %v", err) },
+			Report: func(err error) { reported = err },
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			tun.ServeConn(t.Context(), local)
+		}()
+		io.WriteString(client, "question")
+		got, _ := io.ReadAll(client)
+		<-done
+		if string(got) != "sorry: no answer" || !errors.Is(reported, errSilent) {
+			t.Fatalf("read %q, reported %v", got, reported)
+		}
 	}
 }
 
