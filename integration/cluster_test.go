@@ -40,10 +40,9 @@ var (
 // startCluster starts a lab with all servers that are installed.
 func startCluster(c lab.Config) (*cluster, error) {
 	c.User, c.Logins = account.User, []string{osUser(), account.User}
-	c.Databases = []lab.Database{
-		{Name: "pg", Protocol: "postgres", Addr: addrOf(postgres), User: account.User, Database: account.Database},
-		{Name: "my", Protocol: "mysql", Addr: addrOf(mariadb), User: account.User, Database: account.Database},
-		{Name: "cache", Protocol: "redis", Addr: addrOf(redis), User: "default"},
+	var err error
+	if c.Databases, err = databases(); err != nil {
+		return nil, err
 	}
 	for name, shared := range services {
 		s, err := shared.load()

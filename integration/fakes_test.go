@@ -43,6 +43,13 @@ func serve(t testing.TB, handle func(c *net.TCPConn)) string {
 // runs: its port is bound, so that nobody else gets it, but not listened on.
 func closedPort(t testing.TB) string {
 	t.Helper()
+	_, addr := boundPort(t)
+	return addr
+}
+
+// boundPort returns the socket that closedPort keeps its port with.
+func boundPort(t testing.TB) (fd int, addr string) {
+	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +62,7 @@ func closedPort(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port))
+	return fd, net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port))
 }
 
 // dial opens a connection that the test closes.

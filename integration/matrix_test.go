@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -33,7 +34,7 @@ func TestMatrix(t *testing.T) {
 	for _, tt := range transports {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			for _, c := range carriers {
+			for _, c := range slices.Concat(carriers, databaseCarriers()) {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
 					nothingLeft(t)

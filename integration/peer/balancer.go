@@ -21,7 +21,7 @@ type Balancer struct {
 	// Only Nginx knows it.
 	OnlyWebSocket bool
 	// Idle is how long a connection may carry nothing before it is cut. Zero:
-	// an hour. Only HAProxy knows it.
+	// an hour.
 	Idle time.Duration
 }
 
@@ -38,7 +38,7 @@ func (b Balancer) Nginx() (*Server, error) {
 		name:    "nginx",
 		prepare: b.writeCertificate,
 		argv: func(dir string, addrs []string) ([]string, error) {
-			conf, err := write(dir, "nginx.conf", fmt.Sprintf(nginxConfig, dir, addrs[0], b.Backend, passes), 0o644)
+			conf, err := write(dir, "nginx.conf", fmt.Sprintf(nginxConfig, dir, addrs[0], b.Backend, passes, cmp.Or(b.Idle, time.Hour).Milliseconds()), 0o644)
 			return []string{"nginx", "-e", "stderr", "-p", dir, "-c", conf}, err
 		},
 	}.start()
@@ -70,8 +70,8 @@ http {
 			proxy_set_header Connection $passed_connection;
 			proxy_set_header X-Forwarded-For $remote_addr;
 			proxy_buffering off;
-			proxy_read_timeout 1h;
-			proxy_send_timeout 1h;
+			proxy_read_timeout %[5]dms;
+			proxy_send_timeout %[5]dms;
 		}
 	}
 }
@@ -83,6 +83,29 @@ func (b Balancer) HAProxyHTTP() (*Server, error) { return b.haproxy("http") }
 // HAProxyTCP runs HAProxy as a layer-4 balancer that ends TLS: it carries
 // bytes, but the ALPN protocol is lost on the way.
 func (b Balancer) HAProxyTCP() (*Server, error) { return b.haproxy("tcp") }
+
+// HAProxyPass runs HAProxy as a layer-4 balancer that passes TLS on.
+func (b Balancer) HAProxyPass() (*Server, error) {
+	return blueprint{
+		name: "haproxy",
+		argv: func(dir string, addrs []string) ([]string, error) {
+			conf, err := write(dir, "haproxy.cfg", fmt.Sprintf(haproxyPass, addrs[0], b.Backend, cmp.Or(b.Idle, time.Hour).Milliseconds()), 0o644)
+			return []string{"haproxy", "-db", "-f", conf}, err
+		},
+	}.start()
+}
+
+const haproxyPass = `global
+	maxconn 2000
+defaults
+	mode tcp
+	timeout connect 5s
+	timeout client %[3]dms
+	timeout server %[3]dms
+listen pass
+	bind %[1]s
+	server lab %[2]s
+`
 
 func (b Balancer) haproxy(mode string) (*Server, error) {
 	if err := FindAll("haproxy"); err != nil {
