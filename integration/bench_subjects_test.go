@@ -151,7 +151,7 @@ func cpuOf(b *testing.B, pid int) time.Duration {
 }
 
 // residentOf is the resident memory of a process, in bytes.
-func residentOf(b *testing.B, pid int) int64 {
+func residentOf(b testing.TB, pid int) int64 {
 	b.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	check(b, err)
