@@ -268,12 +268,28 @@ func TestDBPing(t *testing.T) {
 
 // What `db config` prints works without a local proxy.
 func TestDBConfigWorks(t *testing.T) {
-	need(t, "redis-cli")
+	need(t, "redis-cli", "psql")
 	redis.get(t)
-	line := execute(t, transportNamed(t, "raw").options(), tshxPath, "db", "config", "cache", "--format", "cmd")
-	c := pasted(t, strings.TrimSpace(line), "ping")
-	if code := c.wait(); code != 0 || c.stdout.String() != "PONG\n" {
-		t.Errorf("%s: exit code %d, %q", line, code, c.stdout.String())
+	postgres.get(t)
+	o := transportNamed(t, "raw").options()
+	for _, tt := range []struct {
+		db   string
+		args []string
+		want string
+	}{
+		{"cache", []string{"ping"}, "PONG\n"},
+		{"pg", []string{"-XAtc", "select 6*7"}, "42\n"},
+	} {
+		line := strings.TrimSpace(execute(t, o, tshxPath, "db", "config", tt.db, "--format", "cmd"))
+		c := pasted(t, line, tt.args...)
+		if code := c.wait(); code != 0 || c.stdout.String() != tt.want {
+			t.Errorf("%s: exit code %d, %q", line, code, c.stdout.String())
+		}
+	}
+	env := execute(t, o, tshxPath, "db", "env", "pg")
+	c := launch(t, options{}, "sh", "-c", env+"\nexec psql -XAtc 'select 6*7'")
+	if code := c.wait(); code != 0 || c.stdout.String() != "42\n" {
+		t.Errorf("%s: exit code %d, %q", env, code, c.stdout.String())
 	}
 }
 

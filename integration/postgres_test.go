@@ -27,7 +27,7 @@ func mode(tunnel bool) []string {
 // arguments.
 func pasted(t testing.TB, line string, args ...string) *program {
 	t.Helper()
-	return launch(t, options{}, append([]string{"sh", "-c", "exec " + line + ` "$@"`, "sh"}, args...)...)
+	return launch(t, options{}, append([]string{"sh", "-c", "exec env " + line + ` "$@"`, "sh"}, args...)...)
 }
 
 func postgresClients(t *testing.T, tr *transport, tunnel bool) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/gorilla/websocket"
 
 	"tshx/internal/accept"
@@ -32,12 +33,10 @@ func (l *Lab) startBackends(o *proxyserver.Options) error {
 	}
 	for _, db := range l.config.Databases {
 		if db.Addr == "" {
-			redis := miniredis.NewMiniRedis()
-			if err := redis.Start(); err != nil {
+			var err error
+			if db.Addr, err = l.builtinRedis(); err != nil {
 				return fmt.Errorf("start redis: %w", err)
 			}
-			l.closers = append(l.closers, func() error { redis.Close(); return nil })
-			db.Addr = redis.Addr()
 		}
 		o.Databases = append(o.Databases, proxyserver.Database{Name: db.Name, Protocol: db.Protocol, Addr: db.Addr})
 	}
@@ -54,6 +53,26 @@ func (l *Lab) startBackends(o *proxyserver.Options) error {
 		o.Apps = append(o.Apps, proxyserver.App{Name: a.Name, URI: u.String(), PublicAddr: appAddr(a.Name)})
 	}
 	return nil
+}
+
+// builtinRedis starts a Redis and returns its address.
+func (l *Lab) builtinRedis() (string, error) {
+	redis := miniredis.NewMiniRedis()
+	if err := redis.Start(); err != nil {
+		return "", err
+	}
+	l.closers = append(l.closers, func() error { redis.Close(); return nil })
+	// It answers each form of COMMAND with the list of all, at which an interactive
+	// redis-cli, which asks for COMMAND DOCS, aborts. Without documentation it asks
+	// for the list instead.
+	redis.Server().SetPreHook(func(c *server.Peer, cmd string, args ...string) bool {
+		if cmd != "COMMAND" || len(args) == 0 {
+			return false
+		}
+		c.WriteError("ERR unknown subcommand '" + args[0] + "'")
+		return true
+	})
+	return redis.Addr(), nil
 }
 
 // appAddr is the public address of an app.

@@ -48,6 +48,7 @@ func (h *client) works(t *testing.T, l *Lab) {
 	}
 	for _, tt := range []struct{ kind, send, want string }{
 		{"redis", "*1\r\n$4\r\nPING\r\n", "+PONG\r\n"},
+		{"redis", "*2\r\n$7\r\nCOMMAND\r\n$4\r\nDOCS\r\n", "-ERR unknown subcommand 'DOCS'\r\n"}, // of redis-cli
 		{"tcp", "ding", "ding"},
 		{"http", "GET / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n", "HTTP/1.1 200 OK\r\n"},
 	} {

@@ -13,15 +13,16 @@ var ErrFixed = errors.New("an identity file holds its certificates for good")
 
 // RemoveDB removes the certificate of this database in p.Cluster and what
 // belongs to it alone, in all layouts, and returns the paths that it has
-// removed. The login's own key stays. It is an error if there is no certificate,
-// a *CertError as of DBCert, but not if there is one that is not valid.
+// removed. The login's own key stays. It is an error if there is nothing to
+// remove, a *CertError as of DBCert, but not if a certificate is not valid.
 func (p *Profile) RemoveDB(name string) (removed []string, err error) {
 	if p.IdentityFile != "" {
 		return nil, fmt.Errorf("%s: %w", p.IdentityFile, ErrFixed)
 	}
-	if _, err := p.find(KindDB, p.Cluster, name); err != nil {
+	if err := p.checkNames(KindDB, p.Cluster, name); err != nil {
 		return nil, err
 	}
+	_, missing := p.find(KindDB, p.Cluster, name) // before it is removed
 	paths := p.Paths()
 	v17 := paths.Pair(LayoutV17, KindDB, p.Cluster, name)
 	v13 := paths.Pair(LayoutV13, KindDB, p.Cluster, name)
@@ -34,13 +35,16 @@ func (p *Profile) RemoveDB(name string) (removed []string, err error) {
 		}
 	}
 	wallet := filepath.Join(paths.ClusterDir(KindDB, p.Cluster), name+suffixWallet)
-	if _, err := os.Lstat(wallet); err != nil {
-		return removed, nil
+	if _, err := os.Lstat(wallet); err == nil {
+		if err := os.RemoveAll(wallet); err != nil {
+			return removed, fmt.Errorf("remove: %w", err)
+		}
+		removed = append(removed, wallet)
 	}
-	if err := os.RemoveAll(wallet); err != nil {
-		return removed, fmt.Errorf("remove: %w", err)
+	if len(removed) == 0 {
+		return nil, missing
 	}
-	return append(removed, wallet), nil
+	return removed, nil
 }
 
 // suffixWallet is of the directory with a certificate in the form that Oracle's

@@ -41,6 +41,11 @@ func TestRemoveDB(t *testing.T) {
 					t.Error(err)
 				}
 			}
+			// What is left of one goes without its certificate, too.
+			check(t, os.Mkdir(wallet, 0o700))
+			if removed, err := p.RemoveDB("pg"); err != nil || !cmp.Equal(removed, []string{wallet}) {
+				t.Errorf("leftovers: %v, %v", removed, err)
+			}
 			var ce *CertError
 			if removed, err := p.RemoveDB("pg"); !errors.As(err, &ce) || ce.Problem != Missing || removed != nil {
 				t.Errorf("again: %v, %v", removed, err)

@@ -1,6 +1,7 @@
 package tlsroute
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,6 +15,13 @@ import (
 // HelloTimeout bounds the wait for a complete ClientHello.
 const HelloTimeout = 5 * time.Second
 
+// ErrPostgres says that a client asks for TLS in the manner of PostgreSQL.
+var ErrPostgres = errors.New("a request of PostgreSQL in place of a client hello")
+
+// pgSSLRequest begins that request; what follows has no room in the header of a
+// TLS record (PostgreSQL documentation, "Message Formats").
+var pgSSLRequest = []byte{0, 0, 0, 8, 4}
+
 // Hello is what a ClientHello says that routing needs.
 type Hello struct {
 	ServerName string   // SNI; empty if not sent
@@ -25,13 +33,17 @@ type Hello struct {
 // writes nothing to c: who finds no handler for a hello may end the connection
 // without a TLS alert, as proxies do.
 //
-// On error the caller still has to close c, whose read bytes are lost.
+// On error the caller still has to close c, whose read bytes are lost, except
+// that ErrPostgres comes with a connection that yields them again.
 func ReadHello(c net.Conn) (Hello, net.Conn, error) {
 	if err := c.SetReadDeadline(time.Now().Add(HelloTimeout)); err != nil {
 		return Hello{}, nil, fmt.Errorf("read client hello: %w", err)
 	}
 	rec := &recorder{Conn: c}
 	h, err := parseHello(rec)
+	if err != nil && bytes.HasPrefix(rec.seen, pgSSLRequest) {
+		return Hello{}, conn.Buffered(c, rec.seen), ErrPostgres
+	}
 	if err != nil {
 		return Hello{}, nil, fmt.Errorf("read client hello: %w", err)
 	}

@@ -3,6 +3,7 @@ package tlsroute_test
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -95,6 +96,18 @@ func TestReadHelloRefuses(t *testing.T) {
 				t.Errorf("%d bytes written to the client", c.written)
 			}
 		})
+	}
+}
+
+// A client of PostgreSQL asks for TLS first, in words that nothing may be lost of.
+func TestReadHelloOfPostgres(t *testing.T) {
+	const in = "\x00\x00\x00\x08\x04\xd2\x16\x2f"
+	_, replay, err := tlsroute.ReadHello(&fed{in: bytes.NewReader([]byte(in))})
+	if !errors.Is(err, tlsroute.ErrPostgres) {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(replay); string(got) != in || err != nil {
+		t.Errorf("replayed %q, %v", got, err)
 	}
 }
 

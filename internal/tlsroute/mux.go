@@ -58,7 +58,8 @@ type Handler struct {
 type Mux struct {
 	// Routes holds the handlers by ALPN name. A name stands for its ping variant
 	// too; ALPNMySQL also for the names that carry a version, ALPNAuthPrefix for
-	// all that begin with it. ALPNHTTP1 serves clients that offer nothing.
+	// all that begin with it. ALPNHTTP1 serves clients that offer nothing,
+	// ALPNPostgres also those that ask for TLS as PostgreSQL's do.
 	Routes map[string]Handler
 	// Kube serves the Kubernetes server names, whatever the ALPN.
 	Kube *Handler
@@ -92,7 +93,12 @@ func (m *Mux) ServeConn(ctx context.Context, c net.Conn, override *tls.Config) {
 }
 
 func (m *Mux) serve(ctx context.Context, c net.Conn, override *tls.Config) (Hello, error) {
+	client := c.RemoteAddr()
 	hello, c, err := ReadHello(c)
+	if postgres, ok := m.Routes[ALPNPostgres]; ok && errors.Is(err, ErrPostgres) {
+		postgres.Serve(ctx, c, Info{Client: client})
+		return hello, nil
+	}
 	if err != nil {
 		return hello, err
 	}
@@ -100,7 +106,7 @@ func (m *Mux) serve(ctx context.Context, c net.Conn, override *tls.Config) (Hell
 	if h == nil {
 		return hello, ErrNoHandler
 	}
-	info := Info{Hello: hello, Client: c.RemoteAddr()}
+	info := Info{Hello: hello, Client: client}
 	if h.Forward {
 		h.Serve(ctx, c, info)
 		return hello, nil
