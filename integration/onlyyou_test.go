@@ -160,13 +160,16 @@ func TestPortHeldByAnother(t *testing.T) {
 			_, port, err := net.SplitHostPort(holder.Addr)
 			check(t, err)
 			for _, tt := range []struct {
-				uid  int
-				says string
+				uid       int
+				flag, val string
+				says      string
 			}{
-				{uidRoot, fmt.Sprintf(`in use by \S+ \(pid %d, user nobody\); .*--port`, pid)},
-				{uidStranger, `in use by a process of user nobody; .*--port`},
+				{uidRoot, "--port", port, fmt.Sprintf(`in use by \S+ \(pid %d, user nobody\); .*--port`, pid)},
+				{uidStranger, "--port", port, `in use by a process of user nobody; .*--port`},
+				// Its own port is not left to somebody else either.
+				{uidStranger, "--port-range", port + "-" + port, `in use by a process of user nobody; .*--port, .*--port-range`},
 			} {
-				p := startAs(t, tt.uid, loginOf(t, tt.uid), "proxy", "app", "echo", "--port", port)
+				p := startAs(t, tt.uid, loginOf(t, tt.uid), "proxy", "app", "echo", tt.flag, tt.val)
 				if code := p.wait(); code != 1 {
 					t.Errorf("exit code %d, want 1", code)
 				}

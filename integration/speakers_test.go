@@ -121,7 +121,7 @@ func (s speaker) asksAt(t testing.TB, line, printed, addr string) (int, string) 
 	check(t, err)
 	_, old, err := net.SplitHostPort(printed)
 	check(t, err)
-	argv := append([]string{"sh", "-c", `exec ` + strings.ReplaceAll(line, old, port) + ` "$@"`, "sh"}, s.ask...)
+	argv := append([]string{"sh", "-c", `exec env ` + strings.ReplaceAll(line, old, port) + ` "$@"`, "sh"}, s.ask...)
 	if s.argv != nil {
 		argv = append(s.argv(host, port), s.ask...)
 	}

@@ -7,11 +7,11 @@ import (
 	"io"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	"tshx/internal/dbproxy"
+	"tshx/internal/plain"
 	"tshx/internal/tlsroute"
 	"tshx/internal/upgrade"
 )
@@ -25,29 +25,31 @@ const announcementSchema = 1
 // object of --format json, and to the command that it runs. Each key is always
 // there; what there is none of is null.
 type announcement struct {
-	Schema      int        `json:"schema"`
-	PID         int        `json:"pid"`
-	Address     string     `json:"address"` // host:port, or the path of a socket
-	Host        *string    `json:"host"`    // null on a socket
-	Port        *int       `json:"port"`    // null on a socket
-	Socket      *string    `json:"socket"`  // null on TCP
-	Kind        string     `json:"kind"`
-	Engine      *string    `json:"engine"`
-	Resource    string     `json:"resource"`
-	Cluster     string     `json:"cluster"`
-	Database    *string    `json:"database"` // inside the server
-	User        *string    `json:"user"`     // inside the server
-	Mode        string     `json:"mode"`
-	Transport   string     `json:"transport"`
-	Expires     *time.Time `json:"expires"` // of the certificate
-	Command     []string   `json:"command"`
-	CommandLine *string    `json:"command_line"` // Command for a POSIX shell
-	URL         *string    `json:"url"`
-	CAFile      *string    `json:"ca_file"` // the files are for clients that do TLS themselves
-	CertFile    *string    `json:"cert_file"`
-	KeyFile     *string    `json:"key_file"`
+	Schema    int        `json:"schema"`
+	PID       int        `json:"pid"`
+	Address   string     `json:"address"` // host:port, or the path of a socket
+	Host      *string    `json:"host"`    // null on a socket
+	Port      *int       `json:"port"`    // null on a socket
+	Socket    *string    `json:"socket"`  // null on TCP
+	Kind      string     `json:"kind"`
+	Engine    *string    `json:"engine"`
+	Resource  string     `json:"resource"`
+	Cluster   string     `json:"cluster"`
+	Database  *string    `json:"database"` // inside the server
+	User      *string    `json:"user"`     // inside the server
+	Mode      string     `json:"mode"`
+	Transport string     `json:"transport"`
+	Expires   *time.Time `json:"expires"` // of the certificate
+	Command   []string   `json:"command"`
+	// CommandEnv are variables that Command needs besides.
+	CommandEnv  map[string]string `json:"command_env"`
+	CommandLine *string           `json:"command_line"` // both for a POSIX shell
+	URL         *string           `json:"url"`
+	CAFile      *string           `json:"ca_file"` // the files are for clients that do TLS themselves
+	CertFile    *string           `json:"cert_file"`
+	KeyFile     *string           `json:"key_file"`
 
-	// Intro is what only people read: whole lines.
+	// Intro is what only people read: whole lines, fit for a terminal.
 	Intro string `json:"-"`
 	// Env are the variables, KEY=value, by which programs find the resource.
 	Env []string `json:"-"`
@@ -73,9 +75,8 @@ func newAnnouncement(s *service, addr net.Addr) announcement {
 		a.Socket = &a.Address
 		return a
 	}
-	host, port, _ := net.SplitHostPort(a.Address) // of a TCP listener, always well formed
-	n, _ := strconv.Atoi(port)
-	a.Host, a.Port = &host, &n
+	host, port := hostPort(addr)
+	a.Host, a.Port = &host, &port
 	return a
 }
 
@@ -104,12 +105,12 @@ func transportWord(f *tlsroute.Finder, getenv func(string) string) string {
 func (a *announcement) text() string {
 	var b strings.Builder
 	b.WriteString(a.Intro)
-	fmt.Fprintf(&b, "address: %s\n", a.Address)
+	fmt.Fprintf(&b, "address: %s\n", plain.Copyable(a.Address))
 	if a.CommandLine != nil {
-		fmt.Fprintf(&b, "connect: %s\n", *a.CommandLine)
+		fmt.Fprintf(&b, "connect: %s\n", plain.Copyable(*a.CommandLine))
 	}
 	if a.URL != nil {
-		fmt.Fprintf(&b, "url: %s\n", *a.URL)
+		fmt.Fprintf(&b, "url: %s\n", plain.Copyable(*a.URL))
 	}
 	return b.String()
 }
@@ -142,8 +143,8 @@ func (a *announcement) setClient(e *dbproxy.Engine, at dbproxy.Endpoint) {
 	if e.Trouble(at) != "" {
 		return
 	}
-	a.Command = e.Command(at)
-	a.CommandLine = notEmpty(dbproxy.Quote(a.Command))
+	c := clientOf(e, at)
+	a.Command, a.CommandEnv, a.CommandLine = c.args, c.variables(), notEmpty(c.line())
 	a.URL = notEmpty(e.URL(at))
 	if e.Env != nil {
 		a.Env = e.Env(at)

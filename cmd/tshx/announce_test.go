@@ -9,7 +9,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
+	"tshx/internal/dbproxy"
 	"tshx/internal/localproxy"
 	"tshx/internal/profile"
 )
@@ -75,6 +77,100 @@ func TestScriptingDocument(t *testing.T) {
 	}
 }
 
+const evil = "a\x1b[2J\u009b\nurl: x"
+
+func isPlain(t *testing.T, text string, lines int) {
+	t.Helper()
+	if strings.ContainsAny(text, "\x1b\u009b") || strings.Count(text, "\n") != lines {
+		t.Errorf("not plain, or not %d lines: %q", lines, text)
+	}
+}
+
+// Names of a certificate reach a terminal without their control characters,
+// and programs as they are.
+func TestAnnouncementPlain(t *testing.T) {
+	e, err := dbproxy.Lookup("redis")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &database{
+		login: &login{Profile: &profile.Profile{Cluster: evil}}, Name: evil, Engine: e,
+		Endpoint: dbproxy.Endpoint{Name: evil, User: evil, Files: dbproxy.Files{CA: evil, Cert: evil, Key: evil}},
+	}
+	env, talk := testEnv()
+	addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
+	a := newAnnouncement(&service{login: d.login, Kind: "db", Resource: evil}, addr)
+	d.announce(env, &a, addr)
+	isPlain(t, a.text(), 7)
+	isPlain(t, talk.String(), 0)
+	var out bytes.Buffer
+	if err := a.print(&out, "json"); err != nil {
+		t.Fatal(err)
+	}
+	var back announcement
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back.Resource != evil || *back.User != evil || back.Cluster != evil {
+		t.Errorf("JSON has %+v, %v", back, err)
+	}
+}
+
+func TestTablesPlain(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Now()
+	if err := listText(&out, []listedDB{{Name: evil, Protocol: evil, User: evil, Database: evil, Cluster: evil, problem: evil}}, now); err != nil {
+		t.Fatal(err)
+	}
+	isPlain(t, out.String(), 2)
+	isPlain(t, (&dbConfig{Name: evil, Host: evil, User: evil, Database: evil, CA: "two  spaces", Cert: evil, Key: evil}).text(), 8)
+
+	out.Reset()
+	r := &statusReport{
+		ProfileURL: evil, Username: evil, Cluster: evil, Roles: []string{evil}, Logins: []string{evil}, Transport: transport{Evidence: evil},
+		Certificates: []certReport{{Kind: "db", Name: evil, Cluster: evil, Protocol: evil, User: evil, Database: evil, Problem: "broken", Message: evil}},
+	}
+	if err := r.text(&out, now); err != nil {
+		t.Fatal(err)
+	}
+	isPlain(t, out.String(), 9)
+
+	out.Reset()
+	version := evil
+	if err := (&dbPingCmd{}).print(&out, &dbPong{Seq: 1, Name: evil, Cluster: evil, Version: &version, Note: &version, Proxy: evil, TLS: pongTLS{ALPN: evil}}); err != nil {
+		t.Fatal(err)
+	}
+	isPlain(t, out.String(), 6)
+}
+
+// The line to paste has what the client needs besides its arguments; the list
+// of arguments has not.
+func TestCommandVariables(t *testing.T) {
+	at := dbproxy.Endpoint{Host: "127.0.0.1", Port: "1", User: "bob", Name: "shop", Tunnel: true}
+	for protocol, want := range map[string]string{
+		"dynamodb":  "AWS_SECRET_ACCESS_KEY=tshx AWS_SESSION_TOKEN='' AWS_DEFAULT_REGION=us-east-1 aws --endpoint-url",
+		"sqlserver": "SQLCMDPASSWORD=tshx sqlcmd -S",
+		"redis":     "redis-cli -h",
+	} {
+		e, err := dbproxy.Lookup(protocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a announcement
+		a.setClient(e, at)
+		if !strings.Contains(*a.CommandLine, want) {
+			t.Errorf("%s: %s", protocol, *a.CommandLine)
+		}
+		if protocol == "redis" && a.CommandEnv != nil || protocol == "dynamodb" && a.CommandEnv["AWS_ACCESS_KEY_ID"] != "tshx" {
+			t.Errorf("%s: variables %v", protocol, a.CommandEnv)
+		}
+		if strings.Contains(a.Command[0], "=") {
+			t.Errorf("%s: command %q", protocol, a.Command)
+		}
+	}
+	line := clientCommand{args: []string{"x", "y z"}, environ: []string{"A=b c", "D="}}.line()
+	if want := "A='b c' D='' x 'y z'"; line != want {
+		t.Errorf("line %s, want %s", line, want)
+	}
+}
+
 // Every key is there, and what there is none of is null.
 func TestAnnouncementNull(t *testing.T) {
 	s := &service{login: &login{Profile: &profile.Profile{Cluster: "lab"}}, Kind: "app", Resource: "metrics"}
@@ -94,7 +190,7 @@ func TestAnnouncementNull(t *testing.T) {
 			t.Errorf("%s: %v", key, v)
 		}
 	}
-	for _, key := range []string{"host", "port", "engine", "database", "expires", "command", "url", "ca_file"} {
+	for _, key := range []string{"host", "port", "engine", "database", "expires", "command", "command_env", "url", "ca_file"} {
 		if got[key] != nil {
 			t.Errorf("%s: %v, want null", key, got[key])
 		}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
+
+	"github.com/alecthomas/kong"
 
 	"tshx/internal/program"
 )
@@ -12,18 +15,87 @@ import (
 // tsh has them.
 type CLI struct {
 	Globals
+	kong.Plugins // the commands
+}
 
-	Proxy   proxyCmd   `cmd:"" help:"Start a local proxy for one resource."`
-	DB      dbCmd      `cmd:"" name:"db" help:"Connect to databases and look at them."`
-	Config  configCmd  `cmd:"" help:"Print OpenSSH configuration that uses tshx as ProxyCommand."`
-	Status  statusCmd  `cmd:"" help:"Show the login, its certificates and how the proxy is reached."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+// command is one command and its struct, in which it is the only field. args
+// are those that follow it.
+type command struct {
+	name string
+	new  func(args []string) any
+}
+
+var commands = []command{
+	{"proxy", func(args []string) any {
+		return &struct {
+			Proxy proxyCmd `cmd:"" help:"Start a local proxy for one resource."`
+		}{proxyCmd{needed(proxyCommands, args)}}
+	}},
+	{"db", func([]string) any {
+		return &struct {
+			DB dbCmd `cmd:"" name:"db" help:"Connect to databases and look at them."`
+		}{}
+	}},
+	{"config", func([]string) any {
+		return &struct {
+			Config configCmd `cmd:"" help:"Print OpenSSH configuration that uses tshx as ProxyCommand."`
+		}{}
+	}},
+	{"status", func([]string) any {
+		return &struct {
+			Status statusCmd `cmd:"" help:"Show the login, its certificates and how the proxy is reached."`
+		}{}
+	}},
+	{"version", func([]string) any {
+		return &struct {
+			Version versionCmd `cmd:"" help:"Print the version."`
+		}{}
+	}},
 }
 
 type proxyCmd struct {
-	SSH proxySSHCmd `cmd:"" name:"ssh" help:"Connect standard input and output to a node, as OpenSSH's ProxyCommand."`
-	DB  proxyDBCmd  `cmd:"" name:"db" help:"Listen on loopback for clients of a database."`
-	App proxyAppCmd `cmd:"" name:"app" help:"Listen on loopback for clients of a TCP application."`
+	kong.Plugins // its commands
+}
+
+var proxyCommands = []command{
+	{"ssh", func([]string) any {
+		return &struct {
+			SSH proxySSHCmd `cmd:"" name:"ssh" help:"Connect standard input and output to a node, as OpenSSH's ProxyCommand."`
+		}{}
+	}},
+	{"db", func([]string) any {
+		return &struct {
+			DB proxyDBCmd `cmd:"" name:"db" help:"Listen on loopback for clients of a database."`
+		}{}
+	}},
+	{"app", func([]string) any {
+		return &struct {
+			App proxyAppCmd `cmd:"" name:"app" help:"Listen on loopback for clients of a TCP application."`
+		}{}
+	}},
+}
+
+// needed returns the structs of those commands that matter to args: if they
+// begin with the name of one, nothing that is said or done depends on the
+// others, and to make a grammar of all takes a quarter of a start.
+func needed(all []command, args []string) kong.Plugins {
+	var structs kong.Plugins
+	for _, c := range all {
+		if len(args) > 0 && args[0] == c.name {
+			return kong.Plugins{c.new(args[1:])}
+		}
+		structs = append(structs, c.new(nil))
+	}
+	return structs
+}
+
+// grammarFor returns the grammar as far as args need it. Flags before the
+// command may be in the way if their values stand apart.
+func grammarFor(args []string) *CLI {
+	for len(args) > 0 && strings.HasPrefix(args[0], "--") && strings.Contains(args[0], "=") {
+		args = args[1:]
+	}
+	return &CLI{Plugins: needed(commands, args)}
 }
 
 // Globals are the flags of every command.
@@ -40,8 +112,8 @@ const description = `Connects ordinary clients (OpenSSH, psql, mysql, redis-cli,
 
 // run parses args, runs the command and returns the exit code.
 func run(ctx context.Context, env *Env, args []string) int {
-	var cli CLI
-	return fail(env, program.Run(ctx, &cli, program.Spec{
+	cli := grammarFor(args)
+	return fail(env, program.Run(ctx, cli, program.Spec{
 		Name: "tshx", Description: description, Stdout: env.Stdout, Stderr: env.Stderr,
 		Bind:   []any{env, &cli.Globals},
 		Parsed: func() { env.Log = newLog(env.Stderr, cli.Debug || env.debug()) },

@@ -24,6 +24,11 @@ type dbFlags struct {
 	DBName  string `name:"db-name" short:"n" placeholder:"NAME" help:"Database inside the server. Default: the certificate's."`
 }
 
+// pageFlag is that of the commands which open a tunnel for clients.
+type pageFlag struct {
+	AnyPage bool `name:"allow-web-pages" help:"Let web pages use an HTTP database. Default: only programs."`
+}
+
 // database is one that the login has a certificate for, with what it takes to
 // get there.
 type database struct {
@@ -35,6 +40,7 @@ type database struct {
 	Endpoint dbproxy.Endpoint
 	Cert     func() (*tls.Certificate, error) // reads it anew each time
 	Expires  time.Time                        // when the certificate does
+	AnyPage  bool                             // web pages may use the tunnel
 }
 
 // openDatabase finds the database of this name, or the only one there is if
@@ -104,7 +110,7 @@ func (d *database) title() string { return fmt.Sprintf("database %q", d.Name) }
 // tunnel is the handler of a listener for the database. dialer is the login's,
 // or a pool that keeps connections ready.
 func (d *database) tunnel(dialer tlsroute.RouteDialer) *localproxy.Tunnel {
-	up := &dbproxy.Upstream{Engine: d.Engine, Database: d.Name, Dialer: dialer, Cert: d.Cert, Tunnel: d.Endpoint.Tunnel}
+	up := &dbproxy.Upstream{Engine: d.Engine, Database: d.Name, Dialer: dialer, Cert: d.Cert, Tunnel: d.Endpoint.Tunnel, AnyPage: d.AnyPage}
 	return &localproxy.Tunnel{
 		Dial: up.Dial, Check: up.Check, Route: d.title(),
 		Failed: func(client net.Conn, err error) {
@@ -115,7 +121,7 @@ func (d *database) tunnel(dialer tlsroute.RouteDialer) *localproxy.Tunnel {
 
 // proxyLine is the command that works without a client of ours.
 func (d *database) proxyLine() string {
-	return "tshx proxy db " + dbproxy.Quote([]string{d.Name}) + " --tunnel"
+	return "tshx proxy db " + quote(d.Name) + " --tunnel"
 }
 
 // installed reports whether a program is there to be run.

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"tshx/internal/plain"
 )
 
 // dbCmd are the commands about databases other than the listener, which is
@@ -47,6 +50,14 @@ func printFor(w io.Writer, format string, v any) error {
 		return err
 	}
 	return printText(w, string(b)+"\n")
+}
+
+// cells writes one row of a table of texts from anywhere.
+func cells(w io.Writer, texts ...string) {
+	for i, text := range texts {
+		texts[i] = plain.Copyable(text)
+	}
+	fmt.Fprintln(w, strings.Join(texts, "\t"))
 }
 
 // printText writes the answer.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"tshx/internal/dbproxy"
+	"tshx/internal/plain"
 )
 
 type dbConfigCmd struct {
@@ -38,7 +38,7 @@ func (c *dbConfigCmd) Run(env *Env, g *Globals) error {
 		return err
 	}
 	if c.Format == "cmd" {
-		return printText(env.Stdout, dbproxy.Quote(d.Engine.Command(at))+"\n")
+		return printText(env.Stdout, plain.Copyable(clientOf(d.Engine, at).line())+"\n")
 	}
 	port, _ := strconv.Atoi(at.Port)
 	conf := dbConfig{
@@ -59,7 +59,7 @@ func (c *dbConfig) text() string {
 		{"CA", c.CA}, {"Cert", c.Cert}, {"Key", c.Key},
 	} {
 		if row[1] != "" {
-			fmt.Fprintf(tw, "%s:\t%s\n", row[0], row[1])
+			cells(tw, row[0]+":", row[1])
 		}
 	}
 	tw.Flush()
@@ -83,7 +83,7 @@ func (e *noVariablesError) Error() string {
 
 // Hint names what there is instead.
 func (e *noVariablesError) Hint() string {
-	return "use: tshx db config " + dbproxy.Quote([]string{e.d.Name})
+	return "use: tshx db config " + quote(e.d.Name)
 }
 
 // Run prints the variables by which programs find the database.
@@ -103,15 +103,12 @@ func (c *dbEnvCmd) Run(env *Env, g *Globals) error {
 	if len(pairs) == 0 {
 		return &noVariablesError{d}
 	}
-	values := map[string]string{}
+	if c.Format != "text" {
+		return printFor(env.Stdout, c.Format, variables(pairs))
+	}
 	var b strings.Builder
 	for _, pair := range pairs {
-		key, value, _ := strings.Cut(pair, "=")
-		values[key] = value
-		fmt.Fprintf(&b, "export %s=%s\n", key, dbproxy.Quote([]string{value}))
-	}
-	if c.Format != "text" {
-		return printFor(env.Stdout, c.Format, values)
+		fmt.Fprintf(&b, "export %s\n", plain.Copyable(assignment(pair)))
 	}
 	return printText(env.Stdout, b.String())
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"tshx/internal/dbproxy"
@@ -13,6 +12,7 @@ import (
 
 type dbConnectCmd struct {
 	dbFlags
+	pageFlag
 	Name string   `arg:"" optional:"" help:"Name of the database in the cluster. Default: the only one there is a certificate for."`
 	Args []string `arg:"" optional:"" passthrough:"partial" name:"-- args" help:"More arguments for the client."`
 }
@@ -47,6 +47,7 @@ func (c *dbConnectCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	if missing := d.Engine.Missing(d.Endpoint); missing != "" {
 		return program.Usagef("the certificate of %s leaves the database %s open; add --db-%s", d.title(), missing, missing)
 	}
+	d.AnyPage = c.AnyPage
 	client, ok := d.Engine.Client(d.Endpoint)
 	if !ok {
 		return &noClientError{d.Engine.Title, client, d.proxyLine()}
@@ -61,17 +62,13 @@ func (c *dbConnectCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 
 	// The terminal is the client's from here on: nothing is said but why a
 	// connection failed.
-	t := d.tunnel(d.dialer)
+	t := d.tunnel(d.patient(env, d.dialer))
 	t.Report, t.Log = (&reporter{env: env, what: t.Route}).report, env.Log
-	gate := &localproxy.Gate{UID: os.Geteuid(), Log: env.Log, Report: func(err error) { say(env, explain(err)) }}
-	server := &localproxy.Server{Handler: t, Log: env.Log, Admit: gate.Admit}
-	line := append(append([]string{client.Program}, client.Args(at)...), args...)
-	var environ []string
-	if client.Env != nil {
-		environ = client.Env(at)
-	}
-	env.Log.Debug("run the client", "command", dbproxy.Quote(line))
-	return serveCommand(ctx, env, server, ln, line, environ)
+	server := &localproxy.Server{Handler: t, Log: env.Log, Admit: newGate(env).Admit}
+	cmd := newClientCommand(client, at)
+	cmd.args = append(cmd.args, args...)
+	env.Log.Debug("run the client", "command", cmd.line())
+	return serveCommand(ctx, env, server, ln, cmd, func() {})
 }
 
 // clientArgs returns the arguments after the dashes.

@@ -22,7 +22,7 @@ func (e *notDirectError) Error() string {
 
 // Hint names the commands that have one.
 func (e *notDirectError) Hint() string {
-	return fmt.Sprintf("use: %s, or: tshx db connect %s", e.d.proxyLine(), dbproxy.Quote([]string{e.d.Name}))
+	return fmt.Sprintf("use: %s, or: tshx db connect %s", e.d.proxyLine(), quote(e.d.Name))
 }
 
 // direct is the endpoint for clients that connect to the proxy themselves

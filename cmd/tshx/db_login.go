@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"tshx/internal/dbproxy"
+	"tshx/internal/plain"
+	"tshx/internal/profile"
 )
 
 type dbLoginCmd struct {
@@ -25,7 +27,7 @@ func (c *dbLoginCmd) Run(env *Env, g *Globals) error {
 	}
 	if d.Engine.ClientFile == nil {
 		return printText(env.Stdout, fmt.Sprintf("There is a certificate for %s, and nothing to write: programs of %s read no file.\nconnect: tshx db connect %s\n",
-			d.title(), d.Engine.Title, dbproxy.Quote([]string{d.Name})))
+			d.title(), d.Engine.Title, plain.Copyable(quote(d.Name))))
 	}
 	at, needs, err := c.endpoint(d, g)
 	if err != nil {
@@ -36,7 +38,8 @@ func (c *dbLoginCmd) Run(env *Env, g *Globals) error {
 	if err := f.Write(path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return printText(env.Stdout, fmt.Sprintf("file: %s\nsection: %s\nconnect: %s\n%s", path, f.Section, dbproxy.Quote(f.Use), needs))
+	return printText(env.Stdout, fmt.Sprintf("file: %s\nsection: %s\nconnect: %s\n%s",
+		plain.Copyable(path), plain.Copyable(f.Section), plain.Copyable(dbproxy.Quote(f.Use)), needs))
 }
 
 // endpoint is the proxy itself, or the port that belongs to the database where
@@ -49,9 +52,9 @@ func (c *dbLoginCmd) endpoint(d *database, g *Globals) (at dbproxy.Endpoint, nee
 	}
 	at = d.Endpoint
 	at.Tunnel, at.Files = true, dbproxy.Files{}
-	port := c.PortRange.port([]string{hostOf(d.WebAddr), d.Cluster, "db", d.Name}, 0)
+	port := c.PortRange.port(d.resource(kindDB, d.Name), 0)
 	at = at.At(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(port)})
-	return at, "while: " + d.proxyLine() + " --port " + strconv.Itoa(int(port)) + "\n", nil
+	return at, "while: " + plain.Copyable(d.proxyLine()) + " --port " + strconv.Itoa(int(port)) + "\n", nil
 }
 
 type dbLogoutCmd struct {
@@ -59,8 +62,9 @@ type dbLogoutCmd struct {
 	optionalDB
 }
 
-// Run removes what there is of a database: its sections in clients' files, then
-// its certificate, valid or not.
+// Run removes what there is of a database: its sections in clients' files and
+// its certificate, valid or not. A part that is not there, or cannot be removed,
+// keeps no other one.
 func (c *dbLogoutCmd) Run(env *Env, g *Globals) error {
 	l, err := g.open(env, c.Cluster)
 	if err != nil {
@@ -72,24 +76,34 @@ func (c *dbLogoutCmd) Run(env *Env, g *Globals) error {
 			return err
 		}
 	}
+	removed, err := l.RemoveDB(name)
+	if errors.Is(err, profile.ErrBadName) {
+		return err
+	}
+	sections, serr := removeSections(env, l.Cluster, name)
 	var done strings.Builder
-	files, err := l.RemoveDB(name)
-	for _, path := range files {
-		fmt.Fprintf(&done, "removed: %s\n", path)
+	for _, what := range append(removed, sections...) {
+		fmt.Fprintf(&done, "removed: %s\n", plain.Copyable(what))
 	}
-	if err == nil {
-		err = removeSections(env, &done, l.Cluster, name)
+	var missing *profile.CertError
+	if errors.As(err, &missing) && missing.Problem == profile.Missing {
+		err = nil
+		if done.Len() == 0 && serr == nil {
+			sought := *missing
+			sought.Renew = ""
+			say(env, "nothing to remove: "+sought.Error())
+		}
 	}
-	return errors.Join(err, printText(env.Stdout, done.String()))
+	return errors.Join(err, serr, printText(env.Stdout, done.String()))
 }
 
 // removeSections looks in the files of all engines, since a certificate that
-// cannot be read does not say which one it was for.
-func removeSections(env *Env, done *strings.Builder, cluster, name string) error {
+// cannot be read does not say which one it was for. It says what it has removed.
+func removeSections(env *Env, cluster, name string) (removed []string, err error) {
 	seen := map[string]bool{}
 	for _, protocol := range dbproxy.Protocols() {
-		e, err := dbproxy.Lookup(protocol)
-		if err != nil || e.ClientFile == nil {
+		e, lerr := dbproxy.Lookup(protocol)
+		if lerr != nil || e.ClientFile == nil {
 			continue
 		}
 		f := e.ClientFile(dbproxy.Endpoint{}, cluster, name)
@@ -98,13 +112,13 @@ func removeSections(env *Env, done *strings.Builder, cluster, name string) error
 			continue
 		}
 		seen[path] = true
-		removed, err := dbproxy.RemoveSection(path, f.Section)
-		if err != nil {
-			return fmt.Errorf("edit %s: %w", path, err)
+		there, rerr := dbproxy.RemoveSection(path, f.Section)
+		if rerr != nil {
+			err = errors.Join(err, fmt.Errorf("edit %s: %w", path, rerr))
 		}
-		if removed {
-			fmt.Fprintf(done, "removed: section %s of %s\n", f.Section, path)
+		if there {
+			removed = append(removed, fmt.Sprintf("section %s of %s", f.Section, path))
 		}
 	}
-	return nil
+	return removed, err
 }

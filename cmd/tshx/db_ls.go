@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
@@ -70,7 +69,7 @@ func newListedDB(s profile.CertStatus) listedDB {
 func listText(w io.Writer, list []listedDB, now time.Time) error {
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(tw, "NAME\tPROTOCOL\tUSER\tDATABASE\tCLUSTER\tTIME LEFT")
+	cells(tw, "NAME", "PROTOCOL", "USER", "DATABASE", "CLUSTER", "TIME LEFT")
 	for _, db := range list {
 		left := db.problem
 		if left == "" && db.Expires != nil {
@@ -82,7 +81,7 @@ func listText(w io.Writer, list []listedDB, now time.Time) error {
 				row[i] = "-"
 			}
 		}
-		fmt.Fprintln(tw, strings.Join(row, "\t"))
+		cells(tw, row...)
 	}
 	tw.Flush()
 	return printText(w, b.String())

@@ -1,20 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	"tshx/internal/conn"
 	"tshx/internal/dbproxy"
-	"tshx/internal/plain"
 	"tshx/internal/program"
 )
 
@@ -24,8 +20,9 @@ const pingTime = 15 * time.Second
 type dbPingCmd struct {
 	dbFlags
 	optionalDB
-	Count  int    `placeholder:"N" default:"1" help:"How many times, each on a connection of its own."`
-	Format string `short:"f" enum:"text,json" default:"text" help:"Output format: text, or json, one object in one line for each ping."`
+	Count    int           `placeholder:"N" default:"1" help:"How many times, each on a connection of its own."`
+	Interval time.Duration `placeholder:"TIME" default:"1s" help:"Pause between two pings. Default: ${default}."`
+	Format   string        `short:"f" enum:"text,json" default:"text" help:"Output format: text, or json, one object in one line for each ping."`
 }
 
 // dbPong is one answered ping. The keys are stable.
@@ -54,36 +51,57 @@ type pongTLS struct {
 }
 
 // Run pings the database. Each failure is one line; the exit code is that of
-// the last one.
+// the last one. Several pings, and those that a signal has ended, are summed up
+// for people.
 func (c *dbPingCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	if c.Count < 1 {
 		return program.Usagef("--count %d: want 1 or more", c.Count)
+	}
+	if c.Interval < 0 {
+		return program.Usagef("--interval %v: want 0 or more", c.Interval)
 	}
 	d, err := g.openDatabase(env, c.Name, c.Cluster, c.dbFlags)
 	if err != nil {
 		return err
 	}
-	var failed error
-	for seq := 1; seq <= c.Count; seq++ {
+	sum := &pingSum{}
+	code := exitOK
+	for seq := 1; seq <= c.Count && pause(ctx, seq, c.Interval); seq++ {
 		pong, err := d.ping(ctx, env, seq)
+		sum.add(pong)
 		switch {
-		case program.Signalled(ctx):
-			return childExit(program.ExitInterrupted)
-		case err != nil && seq == c.Count:
-			return err
-		case err != nil:
-			failed = err
-			say(env, explain(err))
-		default:
+		case err == nil:
 			if err := c.print(env.Stdout, pong); err != nil {
 				return err
 			}
+		case !program.Signalled(ctx):
+			code = exitCode(err)
+			say(env, explain(err))
 		}
 	}
-	if failed != nil {
-		return childExit(exitCode(failed)) // it has been said
+	if program.Signalled(ctx) {
+		code = program.ExitInterrupted
 	}
-	return nil
+	if c.Format != formatJSON && (c.Count > 1 || program.Signalled(ctx)) {
+		if err := printText(env.Stdout, sum.String()+"\n"); err != nil {
+			return err
+		}
+	}
+	return childExit(code) // what went wrong has been said
+}
+
+// pause waits between two pings and reports whether there is a next one.
+func pause(ctx context.Context, seq int, interval time.Duration) bool {
+	if seq == 1 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
 }
 
 // noPingError says that an engine has no ping.
@@ -99,12 +117,30 @@ func (d *database) ping(ctx context.Context, env *Env, seq int) (*dbPong, error)
 		return nil, &noPingError{d.Engine.Title}
 	}
 	start := time.Now()
-	c, err := d.dialer.Dial(ctx, d.Engine.Route(d.Name, d.Cert))
-	if err != nil {
+	c, err := d.patient(env, d.dialer).Dial(ctx, d.Engine.Route(d.Name, d.Cert))
+	connect := time.Since(start)
+	switch {
+	case timedOut(err):
+		return nil, &silenceError{d: d, after: connect, proxy: true, err: err}
+	case err != nil:
 		return nil, err
 	}
 	defer c.Close()
-	connect := time.Since(start)
+	pong, err := d.ask(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &dbPong{
+		Seq: seq, Name: d.Name, Cluster: d.Cluster, Protocol: d.Engine.Protocol, title: d.Engine.Title,
+		Version: notEmpty(pong.Version), Note: notEmpty(pong.Note),
+		Proxy: d.WebAddr, Transport: d.reached(env), TLS: tlsOf(c),
+		Connect: milliseconds(connect), RoundTrip: milliseconds(pong.RoundTrip),
+	}, nil
+}
+
+// ask does the engine's handshake on c.
+func (d *database) ask(ctx context.Context, c net.Conn) (dbproxy.Pong, error) {
+	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
@@ -113,18 +149,15 @@ func (d *database) ping(ctx context.Context, env *Env, seq int) (*dbPong, error)
 	at := d.Endpoint
 	at.Host, at.Port, _ = net.SplitHostPort(d.WebAddr) // for protocols that name whom they talk to
 	pong, err := d.Engine.Ping(ctx, c, at)
-	if err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || conn.PeerGone(err) {
-			err = dbproxy.ErrNoAnswer
-		}
-		return nil, fmt.Errorf("ping %s: %w", d.title(), err)
+	switch {
+	case err == nil:
+		return pong, nil
+	case timedOut(err), errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return pong, &silenceError{d: d, after: time.Since(start), err: err}
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), conn.PeerGone(err):
+		err = dbproxy.ErrNoAnswer
 	}
-	return &dbPong{
-		Seq: seq, Name: d.Name, Cluster: d.Cluster, Protocol: d.Engine.Protocol, title: d.Engine.Title,
-		Version: notEmpty(plain.Line(pong.Version, 0)), Note: notEmpty(plain.Line(pong.Note, 0)),
-		Proxy: d.WebAddr, Transport: d.reached(env), TLS: tlsOf(c),
-		Connect: milliseconds(connect), RoundTrip: milliseconds(pong.RoundTrip),
-	}, nil
+	return pong, fmt.Errorf("ping %s: %w", d.title(), err)
 }
 
 // reached is how the proxy was just reached. A way that is not remembered was a
@@ -149,36 +182,4 @@ func tlsOf(c net.Conn) pongTLS {
 		}
 		c = wrapped.NetConn()
 	}
-}
-
-func milliseconds(d time.Duration) float64 {
-	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
-}
-
-// print writes one pong. As text, what does not change is told once.
-func (c *dbPingCmd) print(w io.Writer, p *dbPong) error {
-	if c.Format == formatJSON {
-		b, err := json.Marshal(p)
-		if err != nil {
-			return err
-		}
-		return printText(w, string(b)+"\n")
-	}
-	var b strings.Builder
-	if p.Seq == 1 {
-		fmt.Fprintf(&b, "database: %s (%s) in cluster %s\nserver: %s\n", p.Name, p.title, p.Cluster, cmp.Or(deref(p.Version), "does not tell its version before a login"))
-		if p.Note != nil {
-			fmt.Fprintf(&b, "note: %s\n", *p.Note)
-		}
-		fmt.Fprintf(&b, "proxy: %s, %s, %s, %s\ntransport: %s\n", p.Proxy, p.TLS.Version, p.TLS.Cipher, p.TLS.ALPN, p.Transport)
-	}
-	fmt.Fprintf(&b, "ping %d: connected in %.1f ms, round trip %.1f ms\n", p.Seq, p.Connect, p.RoundTrip)
-	return printText(w, b.String())
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"tshx/internal/event"
 	"tshx/internal/localproxy"
@@ -30,8 +26,9 @@ type outlets struct {
 	stop     sync.Once
 }
 
-// outlets opens what the flags name. The caller closes it.
-func (f *listenFlags) outlets(env *Env) (_ *outlets, err error) {
+// outlets opens what the flags name; ctx bounds the wait for a reader. The
+// caller closes it.
+func (f *listenFlags) outlets(ctx context.Context, env *Env) (_ *outlets, err error) {
 	o := &outlets{env: env, manager: env.Getenv(ready.EnvNotify)}
 	defer func() {
 		if err != nil {
@@ -52,7 +49,7 @@ func (f *listenFlags) outlets(env *Env) (_ *outlets, err error) {
 		}
 	}
 	if f.Events != "" {
-		out, err := openEvents(f.Events)
+		out, err := openEvents(ctx, env, f.Events)
 		if err != nil {
 			return nil, err
 		}
@@ -60,42 +57,6 @@ func (f *listenFlags) outlets(env *Env) (_ *outlets, err error) {
 		o.events.Failed = func(err error) { warn(env, "--events %s: %v; no more events are written", f.Events, bare(err)) }
 	}
 	return o, nil
-}
-
-// openEvents opens a file to append to, or a descriptor.
-func openEvents(name string) (io.WriteCloser, error) {
-	number, isFD := strings.CutPrefix(name, "fd:")
-	if !isFD {
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("--events %s: %w", name, bare(err))
-		}
-		return f, nil
-	}
-	n, err := strconv.Atoi(number)
-	if err != nil {
-		return nil, program.Usagef("--events %s: %q is not the number of a descriptor", name, number)
-	}
-	f, err := ready.OpenFD(n)
-	if err != nil {
-		return nil, program.Usagef("--events: %v", err)
-	}
-	return f, nil
-}
-
-// bare drops the path of an error where the flag before it says it, and the
-// operation, by which a reader of ours that has left would be taken for one of
-// standard output.
-func bare(err error) error {
-	var path *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &path):
-		return path.Err
-	case errors.As(err, &link):
-		return link.Err
-	}
-	return err
 }
 
 // listening tells that clients can connect.
@@ -161,7 +122,7 @@ func (o *outlets) closed(c localproxy.Connection, end localproxy.End) {
 	}
 	e := event.ConnClose{
 		ID: c.ID, Sent: end.Sent, Received: end.Received, Reason: string(end.Reason),
-		DurationMS: float64(end.Duration.Round(time.Microsecond)) / float64(time.Millisecond),
+		DurationMS: milliseconds(end.Duration),
 	}
 	if end.Err != nil {
 		e.Error = notEmpty(program.Line(end.Err))

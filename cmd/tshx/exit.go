@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"tshx/internal/conn"
 	"tshx/internal/dbproxy"
 	"tshx/internal/localproxy"
+	"tshx/internal/plain"
 	"tshx/internal/profile"
 	"tshx/internal/program"
 	"tshx/internal/sshproxy"
@@ -44,7 +44,7 @@ func fail(env *Env, err error) int {
 		return int(child)
 	}
 	if !readerLeft(err) {
-		fmt.Fprintf(env.Stderr, "tshx: %s\n", explain(err))
+		say(env, explain(err))
 	}
 	return exitCode(err)
 }
@@ -70,13 +70,13 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
-// explain joins an error and its hint into one line.
+// explain joins an error and its hint into one line that no terminal obeys.
 func explain(err error) string {
-	line := program.Line(err)
+	line := err.Error()
 	if h := hint(err); h != "" {
 		line += "; " + h
 	}
-	return line
+	return plain.Line(line, 0)
 }
 
 // hint says what to do about an error, for those that do not say it themselves.
@@ -92,6 +92,8 @@ func hint(err error) string {
 		login       *sshproxy.LoginError
 		dns         *net.DNSError
 		untrusted   *tls.CertificateVerificationError
+		attempts    *upgrade.AttemptsError
+		hungUp      *hungUpError
 	)
 	alert, isAlert := upgrade.Alert(err)
 	switch {
@@ -99,8 +101,10 @@ func hint(err error) string {
 		return "choose another port with --port, or --port 0 for a free one"
 	case errors.As(err, &notLoopback):
 		return "whoever connects acts as you; add --insecure-listen-anywhere if that is meant"
-	case errors.As(err, &itself):
+	case errors.As(err, &itself) && itself.Hint() != "":
 		return itself.Hint()
+	case errors.As(err, &attempts): // neither got an answer that says more
+		return "something in front of the proxy hangs up on connection upgrades, or this is not the proxy's web port: check address and port, and what the balancer or firewall lets pass on " + upgrade.Path
 	case errors.As(err, &lost):
 		return "something in front of the proxy ends TLS and does not pass it on; --debug shows the decisions"
 	case errors.As(err, &trust) && trust.HostCert, errors.As(err, &hostKey):
@@ -125,7 +129,9 @@ func hint(err error) string {
 		return "raise the limit of open files (ulimit -n)"
 	case conn.Refused(err):
 		return "is the proxy up, and the port right?"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &hungUp):
+		return "check the address and that the port is the proxy's web port; a balancer or firewall on the way may refuse it, too"
+	case timedOut(err):
 		return "no answer in time; check the address, your network and the proxy"
 	}
 	return ""

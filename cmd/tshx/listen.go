@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"strconv"
@@ -107,13 +108,21 @@ func withHolder(err error) error {
 	return err
 }
 
+// warnUnchecked says once that the gate lets all local users in, on a system
+// where it cannot tell them apart.
+func (f *listenFlags) warnUnchecked(env *Env, addr net.Addr) {
+	if !f.AnyLocalUser && !sockets.Checks(addr) {
+		say(env, fmt.Sprintf("warning: this system does not tell which user connects, so others on this machine can use %v too; --listen unix:PATH keeps them out", addr))
+	}
+}
+
 // gate returns who may connect, or nil for everybody. denied hears of each one
 // who may not.
 func (f *listenFlags) gate(env *Env, denied func(net.Conn, error)) func(net.Conn) error {
 	if f.AnyLocalUser {
 		return nil
 	}
-	g := &localproxy.Gate{UID: os.Geteuid(), Log: env.Log, Report: func(err error) { say(env, explain(err)) }}
+	g := newGate(env)
 	return func(c net.Conn) error {
 		err := g.Admit(c)
 		if err != nil {
@@ -121,4 +130,9 @@ func (f *listenFlags) gate(env *Env, denied func(net.Conn, error)) func(net.Conn
 		}
 		return err
 	}
+}
+
+// newGate lets in who runs tshx.
+func newGate(env *Env) *localproxy.Gate {
+	return &localproxy.Gate{UID: os.Geteuid(), Log: env.Log, Report: func(err error) { say(env, explain(err)) }}
 }

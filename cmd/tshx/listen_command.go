@@ -14,8 +14,9 @@ import (
 )
 
 // serveCommand serves for as long as a command runs, and ends with its exit
-// code. Signals are the command's.
-func serveCommand(ctx context.Context, env *Env, server *localproxy.Server, ln net.Listener, args, environ []string) error {
+// code. Signals are the command's. ended is called when it has ended, before the
+// drain.
+func serveCommand(ctx context.Context, env *Env, server *localproxy.Server, ln net.Listener, cmd clientCommand, ended func()) error {
 	serving, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	running, kill := context.WithCancelCause(ctx)
@@ -28,7 +29,8 @@ func serveCommand(ctx context.Context, env *Env, server *localproxy.Server, ln n
 		served <- err
 	}()
 	os.Unsetenv(ready.EnvNotify) // we have told the service manager what there is to tell
-	code, err := runChild(running, env, child.Command{Args: args, Env: environ})
+	code, err := runChild(running, env, child.Command{Args: cmd.args, Env: cmd.environ})
+	ended()
 	end(errCommandEnded)
 	if serr := <-served; serr != nil {
 		return serr

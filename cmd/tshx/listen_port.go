@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 
 	"tshx/internal/localproxy"
+	"tshx/internal/sockets"
 )
 
 // portTries is how many ports of a resource are tried before any free one is
@@ -49,8 +51,28 @@ func (r portRange) port(resource []string, n int) uint16 {
 	return r.low + uint16(binary.BigEndian.Uint64(sum[:8])%size)
 }
 
+// resource names what is served, for its port: the proxy's host, the cluster,
+// the kind, the name in the cluster, and whose port it is, because users who
+// share a machine may share resources.
+func (l *login) resource(kind, name string) []string {
+	host, _, err := net.SplitHostPort(l.WebAddr)
+	if err != nil {
+		host = l.WebAddr
+	}
+	return []string{host, l.Cluster, kind, name, strconv.Itoa(os.Geteuid())}
+}
+
+// hostPort splits the address of a TCP listener, which is always well formed.
+func hostPort(addr net.Addr) (host string, port int) {
+	host, text, _ := net.SplitHostPort(addr.String())
+	port, _ = strconv.Atoi(text)
+	return host, port
+}
+
 // listen takes the first port of the resource that is free, and says so where
-// that is not its own.
+// that is not its own. One that another user has taken ends it with a
+// *localproxy.PortSquattedError: going on would leave to that user the clients
+// that are set up for it.
 func (r portRange) listen(env *Env, host string, anywhere bool, resource []string) (net.Listener, error) {
 	var first *localproxy.PortTakenError
 	for n := range portTries {
@@ -66,6 +88,9 @@ func (r portRange) listen(env *Env, host string, anywhere bool, resource []strin
 		if !errors.As(err, &taken) {
 			break // the host is at fault, or the system keeps the port for itself
 		}
+		if err := squatted(taken); err != nil {
+			return nil, err
+		}
 		if first == nil {
 			first = taken
 		}
@@ -77,11 +102,24 @@ func (r portRange) listen(env *Env, host string, anywhere bool, resource []strin
 	return ln, err
 }
 
+// squatted returns an error if another user listens on a port, where the system
+// tells.
+func squatted(taken *localproxy.PortTakenError) error {
+	addr, err := net.ResolveTCPAddr("tcp", taken.Addr)
+	if err != nil {
+		return nil
+	}
+	if p, found := sockets.Holder(addr); found && p.Foreign(os.Geteuid()) {
+		return &localproxy.PortSquattedError{Addr: taken.Addr, Holder: p.String()}
+	}
+	return nil
+}
+
 // tookOther says that a resource did not get its own port, and why.
 func tookOther(env *Env, first *localproxy.PortTakenError, ln net.Listener) {
 	if first == nil {
 		return
 	}
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	say(env, fmt.Sprintf("%v; using port %s instead", withHolder(first), port))
+	_, port := hostPort(ln.Addr())
+	say(env, fmt.Sprintf("%v; using port %d instead", withHolder(first), port))
 }

@@ -5,10 +5,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"tshx/internal/plain"
 )
 
-// say prints one line of talk.
-func say(env *Env, line string) { fmt.Fprintf(env.Stderr, "tshx: %s\n", line) }
+// say prints one line of talk, of which any part may be somebody else's text.
+func say(env *Env, line string) { fmt.Fprintf(env.Stderr, "tshx: %s\n", plain.Line(line, 0)) }
 
 func connections(n int) string {
 	if n == 1 {

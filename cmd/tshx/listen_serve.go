@@ -18,7 +18,7 @@ import (
 // service is what a command serves on its listener.
 type service struct {
 	login    *login
-	Kind     string // db, app
+	Kind     string // kindDB or kindApp
 	Resource string // its name in the cluster
 	What     string // the same for people: `database "orders"`
 	// Route is one that the tunnel will dial.
@@ -55,16 +55,17 @@ func (f *listenFlags) serve(ctx context.Context, env *Env, s *service) error {
 	if f.Warm != nil && (*f.Warm < 0 || *f.Warm > maxWarm) {
 		return program.Usagef("--warm %d: want 0 to %d", *f.Warm, maxWarm)
 	}
-	out, err := f.outlets(env)
+	out, err := f.outlets(ctx, env)
 	if err != nil {
 		return err
 	}
 	defer out.close()
-	ln, err := f.listen(env, []string{hostOf(s.login.WebAddr), s.login.Cluster, s.Kind, s.Resource})
+	ln, err := f.listen(env, s.login.resource(s.Kind, s.Resource))
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
+	f.warnUnchecked(env, ln.Addr())
 	a := newAnnouncement(s, ln.Addr())
 	a.Transport = transportWord(s.login.finder, env.Getenv)
 	if s.Announce != nil {
@@ -104,7 +105,7 @@ func (f *listenFlags) serve(ctx context.Context, env *Env, s *service) error {
 	if len(command) == 0 {
 		return server.Serve(ctx, ln)
 	}
-	return serveCommand(ctx, env, server, ln, command, a.environment())
+	return serveCommand(ctx, env, server, ln, clientCommand{command, a.environment()}, out.stopping)
 }
 
 // server joins the parts. done is called when it has ended.
@@ -114,7 +115,7 @@ func (f *listenFlags) server(ctx context.Context, env *Env, s *service, out *out
 	verdicts := &verdicts{finder: s.login.finder, events: out.events}
 	go verdicts.find(ctx) // also so that the first client need not wait for it
 
-	t := s.Tunnel(watch.Certificate, pool)
+	t := s.Tunnel(watch.Certificate, s.login.patient(env, pool))
 	t.Report, t.Log = (&reporter{env: env, what: t.Route}).report, env.Log
 	t.Opened = func(c localproxy.Connection) {
 		out.opened(c)
@@ -142,10 +143,8 @@ func (f *listenFlags) server(ctx context.Context, env *Env, s *service, out *out
 	}
 }
 
-// hostOf is the host of host:port.
-func hostOf(addr string) string {
-	if host, _, err := net.SplitHostPort(addr); err == nil {
-		return host
-	}
-	return addr
-}
+// The kinds of resources, as scripts know them.
+const (
+	kindDB  = "db"
+	kindApp = "app"
+)

@@ -184,3 +184,27 @@ func TestCommandPlaceholders(t *testing.T) {
 		t.Errorf("replace = %v", err)
 	}
 }
+
+// strangeAddr is an address that no system can tell about.
+type strangeAddr struct{ net.Addr }
+
+func (strangeAddr) Network() string { return "strange" }
+func (strangeAddr) String() string  { return "somewhere" }
+
+func TestWarnUnchecked(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		f    listenFlags
+		addr net.Addr
+		says string
+	}{
+		{"cannot be checked", listenFlags{}, strangeAddr{}, "others on this machine can use somewhere too; --listen unix:PATH"},
+		{"everybody is welcome", listenFlags{AnyLocalUser: true}, strangeAddr{}, ""},
+	} {
+		env, talk := testEnv()
+		tt.f.warnUnchecked(env, tt.addr)
+		if !strings.Contains(talk.String(), tt.says) || tt.says == "" && talk.Len() > 0 {
+			t.Errorf("%s: said %q", tt.name, talk)
+		}
+	}
+}

@@ -96,5 +96,5 @@ func (g *Globals) roots() (*x509.CertPool, error) {
 
 // warn prints one line that is not an error.
 func warn(env *Env, format string, a ...any) {
-	fmt.Fprintf(env.Stderr, "tshx: warning: "+format+"\n", a...)
+	say(env, "warning: "+fmt.Sprintf(format, a...))
 }

@@ -24,10 +24,11 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode": exitCodeCmd,
-			"lab":      labCmd,
-			"oneline":  oneLineCmd,
-			"listen":   listenCmd,
+			"exitcode":  exitCodeCmd,
+			"interrupt": interruptCmd,
+			"lab":       labCmd,
+			"oneline":   oneLineCmd,
+			"listen":    listenCmd,
 		},
 	})
 }

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net"
 
-	"tshx/internal/conn"
 	"tshx/internal/localproxy"
+	"tshx/internal/plain"
 	"tshx/internal/profile"
 	"tshx/internal/tlsroute"
 )
@@ -31,7 +31,7 @@ func (c *proxyAppCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 		return err
 	}
 	s := &service{
-		login: l, Kind: "app", Resource: c.Name, What: fmt.Sprintf("application %q", c.Name),
+		login: l, Kind: kindApp, Resource: c.Name, What: fmt.Sprintf("application %q", c.Name),
 		Cert: cert, Expires: leaf.Leaf.NotAfter, Renew: l.RenewCommand(profile.KindApp, c.Name),
 	}
 	s.Route = tlsroute.Route{
@@ -49,7 +49,7 @@ func (c *proxyAppCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 		return &localproxy.Tunnel{Dial: dial, Check: checkTCPApp, Route: route.Name}
 	}
 	s.Announce = func(a *announcement, _ net.Addr) {
-		a.Intro = fmt.Sprintf("TCP application %q in cluster %s.\n", c.Name, l.Cluster)
+		a.Intro = fmt.Sprintf("TCP application %q in cluster %s.\n", c.Name, plain.Line(l.Cluster, 0))
 	}
 	return c.serve(ctx, env, s)
 }
@@ -57,10 +57,9 @@ func (c *proxyAppCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 // errNoTCPApp is what a route to an application of another kind looks like.
 var errNoTCPApp = errors.New("the proxy closed the connection without an answer")
 
-// checkTCPApp returns errNoTCPApp for a connection that the proxy ended before
-// the client did, without a byte.
-func checkTCPApp(st conn.Stats) error {
-	if st.RemoteFirst && st.Received == 0 && st.Sent > 0 {
+// checkTCPApp returns errNoTCPApp where an application would have answered.
+func checkTCPApp(head []byte) error {
+	if len(head) > 0 {
 		return errNoTCPApp
 	}
 	return nil

@@ -7,12 +7,14 @@ import (
 	"net"
 
 	"tshx/internal/localproxy"
+	"tshx/internal/plain"
 	"tshx/internal/profile"
 	"tshx/internal/tlsroute"
 )
 
 type proxyDBCmd struct {
 	dbFlags
+	pageFlag
 	Tunnel bool   `help:"Show the database certificate for the client, which then needs no TLS of its own."`
 	Name   string `arg:"" help:"Name of the database in the cluster."`
 	listenFlags
@@ -29,13 +31,14 @@ func (c *proxyDBCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 			return err
 		}
 	}
+	d.AnyPage = c.AnyPage
 	return c.serve(ctx, env, d.service(env))
 }
 
 // service is the database as something to listen for.
 func (d *database) service(env *Env) *service {
 	s := &service{
-		login: d.login, Kind: "db", Resource: d.Name, What: d.title(),
+		login: d.login, Kind: kindDB, Resource: d.Name, What: d.title(),
 		Route: d.Engine.Route(d.Name, nil), Cert: d.Cert, Expires: d.Expires, Renew: d.RenewCommand(profile.KindDB, d.Name),
 	}
 	if d.Endpoint.Tunnel {
@@ -60,8 +63,9 @@ func (d *database) announce(env *Env, a *announcement, addr net.Addr) {
 	if !at.Tunnel {
 		how = "clients do TLS themselves, with these files"
 	}
-	a.Intro = fmt.Sprintf("%s database %q in cluster %s: %s.\n", d.Engine.Title, d.Name, d.Cluster, how)
+	a.Intro = fmt.Sprintf("%s database %q in cluster %s: %s.\n", d.Engine.Title, d.Name, plain.Line(d.Cluster, 0), how)
 	if !at.Tunnel {
-		a.Intro += fmt.Sprintf("  ca_file=%s\n  cert_file=%s\n  key_file=%s\n", at.Files.CA, at.Files.Cert, at.Files.Key)
+		a.Intro += fmt.Sprintf("  ca_file=%s\n  cert_file=%s\n  key_file=%s\n",
+			plain.Copyable(at.Files.CA), plain.Copyable(at.Files.Cert), plain.Copyable(at.Files.Key))
 	}
 }

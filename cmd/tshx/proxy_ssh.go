@@ -55,7 +55,7 @@ func (l *login) pipeSSH(ctx context.Context, env *Env, user string, node sshprox
 	if err != nil {
 		return err
 	}
-	c, addr, err := l.dialSSH(ctx)
+	c, addr, err := l.dialSSH(ctx, env)
 	if err != nil {
 		return err
 	}
@@ -90,11 +90,11 @@ func (l *login) sshAuthorities() (*sshproxy.Authorities, error) {
 
 // dialSSH reaches the proxy's SSH service: on the one TLS port, or, for a proxy
 // without TLS routing, on the port of its own.
-func (l *login) dialSSH(ctx context.Context) (net.Conn, string, error) {
+func (l *login) dialSSH(ctx context.Context, env *Env) (net.Conn, string, error) {
 	if !l.TLSRouting && l.SSHAddr != "" {
 		c, err := l.egress.DialContext(ctx, "tcp", l.SSHAddr)
 		return c, l.SSHAddr, err
 	}
-	c, err := l.dialer.Dial(ctx, tlsroute.Route{Name: "ssh", ALPN: []string{tlsroute.ALPNSSH}, HostCert: true})
+	c, err := l.patient(env, l.dialer).Dial(ctx, tlsroute.Route{Name: "ssh", ALPN: []string{tlsroute.ALPNSSH}, HostCert: true})
 	return c, l.WebAddr, err
 }

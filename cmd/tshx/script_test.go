@@ -7,8 +7,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,13 +55,18 @@ func oneLineCmd(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // labCmd starts a lab for the rest of the script and writes its login:
-// lab HOME [expired] [many]. With many, there are more databases, whose servers
-// do not run.
+// lab HOME [expired] [many] [web]. With many, there are more databases, whose
+// servers do not run, and with web one that speaks HTTP.
 func labCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: lab HOME [expired] [many]")
+		ts.Fatalf("usage: lab HOME [expired] [many] [web]")
 	}
 	c := lab.Demo()
+	if slices.Contains(args[1:], "web") {
+		web := httptest.NewServer(http.NotFoundHandler())
+		ts.Defer(web.Close)
+		c.Databases = append(c.Databases, lab.Database{Name: "search", Protocol: "elasticsearch", Addr: web.Listener.Addr().String(), User: "bob"})
+	}
 	if slices.Contains(args[1:], "many") {
 		c.Databases = append(c.Databases,
 			lab.Database{Name: "pg", Protocol: "postgres", Addr: "127.0.0.1:1", User: "bob", Database: "orders"},
@@ -89,13 +97,7 @@ func listenCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: listen FILE program args...")
 	}
-	path, err := exec.LookPath(args[1])
-	ts.Check(err)
-	cmd := exec.Command(path, args[2:]...)
-	cmd.Dir = ts.MkAbs(".")
-	for _, k := range []string{"HOME", "XDG_CACHE_HOME", "USER", "PATH", "TELEPORT_HOME", "TSHX_CA_FILE", "TSHX_PORT_RANGE"} {
-		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
-	}
+	cmd := labProgram(ts, args[1:])
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
@@ -119,6 +121,52 @@ func listenCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(cmd.Wait())
 	text.Write(rest)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
+}
+
+// interruptCmd runs a program, interrupts it once it has printed a line that
+// matches, and demands its exit code: interrupt 130 '^ping 1' program args...
+func interruptCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: interrupt N pattern program args...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	cmd := labProgram(ts, args[2:])
+	var talk strings.Builder
+	cmd.Stderr = &talk
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	defer cmd.Process.Kill()
+	var text strings.Builder
+	lines := bufio.NewScanner(out)
+	for sent := false; lines.Scan(); {
+		text.WriteString(lines.Text() + "\n")
+		if !sent && pattern.MatchString(lines.Text()) {
+			ts.Check(cmd.Process.Signal(os.Interrupt))
+			sent = true
+		}
+	}
+	cmd.Wait() // the exit code says it
+	io.WriteString(ts.Stdout(), text.String())
+	io.WriteString(ts.Stderr(), talk.String())
+	if got := cmd.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// labProgram is one that is run in the script's directory and environment.
+func labProgram(ts *testscript.TestScript, args []string) *exec.Cmd {
+	path, err := exec.LookPath(args[0])
+	ts.Check(err)
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, k := range []string{"HOME", "XDG_CACHE_HOME", "USER", "PATH", "TELEPORT_HOME", "TSHX_CA_FILE", "TSHX_PORT_RANGE"} {
+		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
+	}
+	return cmd
 }
 
 // announced returns the address in a line of an announcement, or nothing.

@@ -193,11 +193,16 @@ func (t transport) String() string {
 
 func (r *statusReport) text(w io.Writer, now time.Time) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(tw, "Proxy:\t%s\nUser:\t%s\nCluster:\t%s\nRoles:\t%s\nLogins:\t%s\nTransport:\t%s\n\n",
-		r.ProfileURL, r.Username, r.Cluster, strings.Join(r.Roles, ", "), strings.Join(r.Logins, ", "), r.Transport)
-	fmt.Fprintf(tw, "CERTIFICATE\tCLUSTER\tFOR\tTIME LEFT\n")
+	cells(tw, "Proxy:", r.ProfileURL)
+	cells(tw, "User:", r.Username)
+	cells(tw, "Cluster:", r.Cluster)
+	cells(tw, "Roles:", strings.Join(r.Roles, ", "))
+	cells(tw, "Logins:", strings.Join(r.Logins, ", "))
+	cells(tw, "Transport:", r.Transport.String())
+	cells(tw)
+	cells(tw, "CERTIFICATE", "CLUSTER", "FOR", "TIME LEFT")
 	for _, c := range r.Certificates {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", strings.TrimSpace(c.Kind+" "+c.Name), c.Cluster, c.purpose(), c.left(now))
+		cells(tw, strings.TrimSpace(c.Kind+" "+c.Name), c.Cluster, c.purpose(), c.left(now))
 	}
 	return tw.Flush()
 }

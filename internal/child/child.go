@@ -43,6 +43,10 @@ type Command struct {
 	// is copied through a pipe. Nil is the null device.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Signals is called when Run has begun to pass signals on, and what it
+	// returns when Run is about to stop that: whoever else answers them holds
+	// still in between, and none is lost. Nil does nothing.
+	Signals func() (release func())
 }
 
 // NotFoundError says that a program is not installed.
@@ -70,6 +74,9 @@ func (c Command) Run(ctx context.Context) (code int, err error) {
 	sigs := make(chan os.Signal, 16)
 	signal.Notify(sigs, wanted()...) // before the start, so that none ends us and leaves the program
 	defer signal.Stop(sigs)
+	if c.Signals != nil {
+		defer c.Signals()()
+	}
 	tty := openTerminal()
 	defer tty.close()
 

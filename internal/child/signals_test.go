@@ -168,6 +168,22 @@ func TestSignalsForTheParentArePassedOn(t *testing.T) {
 	}
 }
 
+// A signal that comes before the program is there, but after Run has said that
+// it sees to them, is passed on too.
+func TestSignalBeforeTheProgram(t *testing.T) {
+	released := false
+	c := Command{Args: []string{os.Args[0], syscall.SIGTERM.String()}, Env: []string{role + "=tell"}}
+	c.Signals = func() func() {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		return func() { released = true }
+	}
+	if code, err := c.Run(t.Context()); code != 128+int(syscall.SIGTERM) || err != nil || !released {
+		t.Errorf("Run = %d, %v, released %v", code, err, released)
+	}
+}
+
 // A program that ignores a signal gets the next one as well.
 func TestSignalsAreNotCounted(t *testing.T) {
 	s := enter(t, false, "tell")

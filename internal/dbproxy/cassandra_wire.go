@@ -72,10 +72,10 @@ func cassandraSpeaks(first []byte) bool {
 	const beta = 0x10 // the only flag that has a meaning so early
 	at := cqlHead(v) - 5
 	switch {
-	case len(first) > 1 && first[1]&^beta != 0:
+	case first[1]&^beta != 0:
 		return false
 	case len(first) < at+5:
-		return len(first) <= at || first[at] == cqlStartup || first[at] == cqlOptions
+		return first[at] == cqlStartup || first[at] == cqlOptions
 	}
 	n := binary.BigEndian.Uint32(first[at+1:])
 	return first[at] == cqlOptions && n == 0 || first[at] == cqlStartup && n > 2 && n < cqlLongest
@@ -189,9 +189,9 @@ func cassandraPing(_ context.Context, c net.Conn, at Endpoint) (Pong, error) {
 		wants = wants[strings.LastIndexByte(wants, '.')+1:]
 		token := "\x00" + at.User + "\x00tshx"
 		f, err = cqlAsk(c, cqlAuthResponse, append(binary.BigEndian.AppendUint32(nil, uint32(len(token))), token...))
-		var said *cqlServerSaid
+		said, refused := errors.AsType[*ServerError](err)
 		switch {
-		case errors.As(err, &said) && said.Code == cqlBadCredentials, err == nil && f.op != cqlAuthSuccess:
+		case refused && said.Code == cqlCode(cqlBadCredentials), err == nil && f.op != cqlAuthSuccess:
 			p.Note = "wants a login (" + wants + ")"
 			return p, nil
 		case err != nil:
@@ -213,17 +213,10 @@ func cassandraPing(_ context.Context, c net.Conn, at Endpoint) (Pong, error) {
 	return p, nil
 }
 
-// cqlServerSaid is the server's own refusal of a request.
-type cqlServerSaid struct {
-	Code uint32
-	Text string
-}
+// cqlCode is how people write an error code of CQL.
+func cqlCode(code uint64) string { return fmt.Sprintf("error %#04x", code) }
 
-func (e *cqlServerSaid) Error() string {
-	return fmt.Sprintf("the server says: %s (error %#04x)", e.Text, e.Code)
-}
-
-// cqlAsk returns the answer to one request, or *cqlServerSaid.
+// cqlAsk returns the answer to one request, or *ServerError.
 func cqlAsk(c net.Conn, op byte, body []byte) (cqlFrame, error) {
 	if _, err := c.Write(cqlFrame{version: cqlOwn, stream: []byte{0, 0}, op: op, body: body}.encode()); err != nil {
 		return cqlFrame{}, err
@@ -233,7 +226,7 @@ func cqlAsk(c net.Conn, op byte, body []byte) (cqlFrame, error) {
 		return f, err
 	}
 	r := &cqlReader{rest: f.body}
-	return f, &cqlServerSaid{Code: uint32(r.number(4)), Text: r.text()}
+	return f, &ServerError{Code: cqlCode(r.number(4)), Text: r.text()}
 }
 
 // cqlFirstText returns the first value of a result that has rows, empty if it

@@ -44,15 +44,9 @@ var clickhouse = Engine{
 // speaksClickHouse reports whether first begins a hello: its number, and the
 // client's name with its length before it.
 func speaksClickHouse(first []byte) bool {
-	if first[0] != clickhouseHello {
-		return false
-	}
-	if len(first) == 1 {
-		return true
-	}
 	length := int(first[1])
 	name := first[2:min(2+length, len(first))]
-	return length > 0 && length < 0x80 && !slices.ContainsFunc(name, func(b byte) bool { return b < ' ' || b > '~' })
+	return first[0] == clickhouseHello && length > 0 && length < 0x80 && !slices.ContainsFunc(name, func(b byte) bool { return b < ' ' || b > '~' })
 }
 
 func clickhouseArgs(e Endpoint) []string {

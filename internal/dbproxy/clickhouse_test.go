@@ -66,13 +66,13 @@ func TestClickHouseLines(t *testing.T) {
 func TestSpeaksClickHouse(t *testing.T) {
 	testSpeaks(t, &clickhouse,
 		[]string{
-			"\x00", "\x00\x11", "\x00\x11ClickHouse client\x12\x10", "\x00\x03tsh\x01\x00\xfc\xa7\x03",
+			"\x00\x11ClickH", "\x00\x11ClickHouse client\x12\x10", "\x00\x03tsh\x01\x00\xfc\xa7\x03",
 			string(clickhouseHelloOf("ClickHouse client", "", "default", "")),
 		},
 		[]string{
-			"\x01", "GET / HTTP/1.1\r\n", "\x16\x03\x01", "\x00\x00\x00\x08\x04\xd2\x16\x2f", // PostgreSQL
+			"GET / HTTP/1.1\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01", "\x00\x00\x00\x08\x04\xd2\x16\x2f", // PostgreSQL
 			"\x00\x3a\x00\x00\x01\x00\x00\x00\x01\x38", // Oracle
-			"\x00\x00", "\x00\xff",
+			"\x00\x00abcdef", "\x00\xffabcdef",
 		})
 }
 

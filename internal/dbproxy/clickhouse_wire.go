@@ -162,9 +162,8 @@ func clickhousePing(_ context.Context, c net.Conn, at Endpoint) (Pong, error) {
 
 var errClickHousePacket = errors.New("this is no packet of ClickHouse")
 
-// readClickHouseAnswer reads a server's hello and returns its version, which has the
-// name before it where that is not ClickHouse,
-// or a *ServerError.
+// readClickHouseAnswer reads a server's hello and returns its version, which has
+// the name before it where that is not ClickHouse, or a *ServerError.
 func readClickHouseAnswer(in *bufio.Reader) (string, error) {
 	kind, err := binary.ReadUvarint(in)
 	if err != nil {

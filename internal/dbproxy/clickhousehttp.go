@@ -27,6 +27,7 @@ var clickhouseHTTP = Engine{
 	URL:     clickhouseHTTPURL,
 	Env:     func(e Endpoint) []string { return []string{"CLICKHOUSE_URL=" + clickhouseHTTPURL(e)} },
 	Sockets: anySocket,
+	Web:     true,
 	Speaks:  speaksHTTP,
 	Refuse:  func(client net.Conn, r Refusal) error { return refuseHTTP(client, r, clickhouseShape) },
 	Ping:    clickhouseHTTPPing,
@@ -54,7 +55,7 @@ func clickhouseQuery(e Endpoint, q url.Values) string {
 func clickhouseShape(_ *http.Request, r Refusal) httpAnswer {
 	code, text := clickhouseWords(r)
 	number := strconv.Itoa(code)
-	return httpAnswer{httpStatus(r), http.Header{
+	return httpAnswer{httpStatus(r, http.StatusBadGateway), http.Header{
 		"Content-Type":                {"text/plain; charset=UTF-8"},
 		"X-Clickhouse-Exception-Code": {number},
 	}, []byte("Code: " + number + ". " + text + "\n")}

@@ -3,12 +3,14 @@ package dbproxy
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -137,6 +139,27 @@ func TestWriteSectionLinks(t *testing.T) {
 	}
 	if err := WriteSection(dir, "s", []string{"y=2"}); err == nil {
 		t.Error("a directory was written to")
+	}
+}
+
+// TestWriteSectionParallel: of logins at the same time, none is lost.
+func TestWriteSectionParallel(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no locks on directories")
+	}
+	const writers = 16
+	path := filepath.Join(t.TempDir(), "f")
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() {
+			if err := WriteSection(path, fmt.Sprint("s", i), []string{"y=2"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if data, err := os.ReadFile(path); err != nil || bytes.Count(data, []byte("y=2\n")) != writers {
+		t.Errorf("%q, %v", data, err)
 	}
 }
 

@@ -14,8 +14,9 @@ const privateMode = 0o600
 
 // WriteSection sets a section of the client's file at path, which may be missing
 // or a symlink; see SetSection. Readers see the old file or the new one, never
-// a part. A new file is for its owner only, and an existing one gets no more
-// open than it was, and neither one more than that. It fails with ErrUnwritable for what
+// a part, and of several writers each keeps what the others wrote. A file keeps
+// its owner, and a new one gets that of its directory. It is open to its owner
+// only, and gets no more open than it was. It fails with ErrUnwritable for what
 // the file cannot hold.
 func WriteSection(path, section string, settings []string) error {
 	if err := checkSection(section, settings); err != nil {
@@ -42,6 +43,7 @@ func editFile(path string, edit func([]byte) []byte) error {
 	if err != nil {
 		return err
 	}
+	defer lockDir(filepath.Dir(path))()
 	old, mode, err := readClientFile(path)
 	if err != nil {
 		return err
@@ -102,6 +104,9 @@ func replaceFile(path string, data []byte, mode fs.FileMode) (err error) {
 	_, err = f.Write(data)
 	if err == nil {
 		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = keepOwner(f, path)
 	}
 	if err == nil {
 		err = f.Sync()

@@ -20,7 +20,7 @@ var cockroachdb = Engine{
 	Sockets:     postgresSocket,
 	ClientFile:  postgresClientFile,
 	NeedsCert:   postgresCancel,
-	Unanswered:  postgresCancelLength,
+	Unanswered:  postgresUnanswered,
 	Speaks:      postgresSpeaks,
 	StartsPlain: postgresStartsPlain,
 	Refuse:      postgresRefuse,

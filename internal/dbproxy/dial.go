@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 
-	"tshx/internal/conn"
 	"tshx/internal/tlsroute"
 )
 
@@ -21,27 +20,28 @@ type Upstream struct {
 	// Tunnel shows the certificate for every client, who then speaks without
 	// TLS of its own.
 	Tunnel bool
+	// AnyPage lets in the requests that web pages make a browser send. Otherwise
+	// those to a tunnel end with *WebPageError.
+	AnyPage bool
 }
 
 // ErrNoAnswer says that the proxy took what a client sent and ended the
 // connection without a byte in return, or did not even greet.
 var ErrNoAnswer = errors.New("the proxy closed the connection without an answer")
 
-// Check implements the Check of localproxy.Tunnel: it returns ErrNoAnswer for a
-// connection that the proxy ended where a database would have answered.
-func (u *Upstream) Check(st conn.Stats) error {
-	if !st.RemoteFirst || st.Received > 0 {
-		return nil
-	}
-	if u.Engine.ServerFirst || st.Sent > 0 && st.Sent != u.Engine.Unanswered {
+// Check implements the Check of localproxy.Tunnel: it returns ErrNoAnswer where
+// a database would have answered.
+func (u *Upstream) Check(head []byte) error {
+	e := u.Engine
+	if e.ServerFirst || len(head) > 0 && (e.Unanswered == nil || !e.Unanswered(head)) {
 		return ErrNoAnswer
 	}
 	return nil
 }
 
 // Dial implements the Dial of localproxy.Tunnel. It fails with *MismatchError
-// for a client whose first bytes are not what the database understands. The
-// client that it returns replays what has been read; that is so when it fails,
+// for a client whose first bytes are not what the database understands, and with
+// *WebPageError. The client that it returns replays what has been read; that is so when it fails,
 // too, so that Refuse can be called.
 func (u *Upstream) Dial(ctx context.Context, client net.Conn) (cl, upstream net.Conn, err error) {
 	show := u.Tunnel

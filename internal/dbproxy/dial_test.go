@@ -9,29 +9,30 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"tshx/internal/conn"
 	"tshx/internal/tlsroute"
 )
 
 func TestCheck(t *testing.T) {
-	hangup := conn.Stats{RemoteFirst: true}
-	sent := func(n int64) conn.Stats { s := hangup; s.Sent = n; return s }
+	cancel := encode(t, &pgproto3.CancelRequest{SecretKey: make([]byte, 4)})
+	long := encode(t, &pgproto3.CancelRequest{SecretKey: make([]byte, 256)}) // of protocol 3.2
 	tests := []struct {
 		name   string
 		engine *Engine
-		stats  conn.Stats
+		head   []byte
 		want   error
 	}{
-		{"no answer", &postgres, sent(80), ErrNoAnswer},
-		{"cancel request", &postgres, sent(16), nil},
-		{"as long as a cancel request", &redis, sent(16), ErrNoAnswer},
-		{"said nothing", &postgres, hangup, nil},
-		{"client left first", &postgres, conn.Stats{Sent: 80}, nil},
-		{"no greeting", &mysql, hangup, ErrNoAnswer},
-		{"answered", &postgres, conn.Stats{Sent: 80, Received: 1, RemoteFirst: true}, nil},
+		{"no answer", &postgres, startup(t), ErrNoAnswer},
+		{"cancel request", &postgres, cancel, nil},
+		{"cancel request with a long key", &cockroachdb, long, nil},
+		{"half a cancel request", &postgres, long[:20], ErrNoAnswer},
+		{"as long as a cancel request", &postgres, startup(t)[:16], ErrNoAnswer},
+		{"a cancel request elsewhere", &redis, cancel, ErrNoAnswer},
+		{"said nothing", &postgres, nil, nil},
+		{"a few bytes", &postgres, cancel[:3], ErrNoAnswer},
+		{"no greeting", &mysql, nil, ErrNoAnswer},
 	}
 	for _, tt := range tests {
-		if err := (&Upstream{Engine: tt.engine}).Check(tt.stats); !errors.Is(err, tt.want) {
+		if err := (&Upstream{Engine: tt.engine}).Check(tt.head); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}

@@ -32,6 +32,7 @@ var dynamodb = Engine{
 	Env: func(e Endpoint) []string {
 		return []string{"AWS_ENDPOINT_URL_DYNAMODB=" + dynamoURL(e), "AWS_ENDPOINT_URL_DYNAMODB_STREAMS=" + dynamoURL(e)}
 	},
+	Web:    true,
 	Speaks: speaksHTTP,
 	Refuse: func(client net.Conn, r Refusal) error { return refuseHTTP(client, r, dynamoShape) },
 	Ping:   dynamoPing,
@@ -49,10 +50,14 @@ const (
 // say anything.
 func dynamoShape(_ *http.Request, r Refusal) httpAnswer {
 	kind := "DatabaseUnreachableException"
-	if r.Login {
+	if r.Login || r.WebPage {
 		kind = "AccessDeniedException"
 	}
-	a := jsonAnswer(http.StatusBadRequest, dynamoJSON, map[string]any{"__type": dynamoErrors + kind, "message": r.Text})
+	status := http.StatusBadRequest
+	if r.WebPage {
+		status = http.StatusForbidden
+	}
+	a := jsonAnswer(status, dynamoJSON, map[string]any{"__type": dynamoErrors + kind, "message": r.Text})
 	a.header.Set("X-Amzn-Errortype", kind)
 	return a
 }

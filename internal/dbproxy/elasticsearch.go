@@ -24,6 +24,7 @@ var elasticsearch = Engine{
 	URL:     httpURL,
 	Sockets: anySocket,
 	Env:     func(e Endpoint) []string { return []string{"ELASTICSEARCH_URL=" + httpURL(e)} },
+	Web:     true,
 	Speaks:  speaksHTTP,
 	Refuse:  func(client net.Conn, r Refusal) error { return refuseHTTP(client, r, elasticShape) },
 	Ping: func(ctx context.Context, c net.Conn, _ Endpoint) (Pong, error) {
@@ -34,11 +35,11 @@ var elasticsearch = Engine{
 // elasticShape is the error of Elasticsearch's and OpenSearch's REST interface.
 func elasticShape(_ *http.Request, r Refusal) httpAnswer {
 	kind := "connect_transport_exception"
-	if r.Login {
+	if r.Login || r.WebPage {
 		kind = "security_exception"
 	}
 	cause := map[string]any{"type": kind, "reason": r.Text}
-	status := httpStatus(r)
+	status := httpStatus(r, http.StatusBadGateway)
 	return jsonAnswer(status, "application/json; charset=UTF-8", map[string]any{
 		"error":  map[string]any{"root_cause": []any{cause}, "type": kind, "reason": r.Text},
 		"status": status,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 
 	"tshx/internal/identity"
 )
@@ -32,8 +33,10 @@ type Files struct {
 
 // Complete fills in the user and the database that the flags left open: the
 // certificate's, the engine's default user, or the only one that the
-// certificate allows (docs/protocol.md, "Databases").
+// certificate allows (docs/protocol.md, "Databases"). The endpoint, and every
+// copy of it, asks a program only once about itself.
 func (e *Engine) Complete(at Endpoint, id identity.Identity) Endpoint {
+	at.Says = remembered(at.Says)
 	at.User = cmp.Or(at.User, id.Database.User, e.DefaultUser, only(id.AllowedDBUsers))
 	at.Name = cmp.Or(at.Name, id.Database.Name)
 	if e.NeedsName {
@@ -101,6 +104,26 @@ func (e Endpoint) says(program string, args ...string) string {
 		return ""
 	}
 	return e.Says(program, args...)
+}
+
+// remembered keeps what says has returned.
+func remembered(says func(string, ...string) string) func(string, ...string) string {
+	if says == nil {
+		return nil
+	}
+	var mu sync.Mutex
+	known := map[string]string{}
+	return func(program string, args ...string) string {
+		mu.Lock()
+		defer mu.Unlock()
+		line := Quote(append([]string{program}, args...))
+		said, ok := known[line]
+		if !ok {
+			said = says(program, args...)
+			known[line] = said
+		}
+		return said
+	}
 }
 
 // only returns the single value that leaves no choice.

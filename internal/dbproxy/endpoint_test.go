@@ -115,3 +115,21 @@ func TestQuote(t *testing.T) {
 		t.Errorf("Quote = %s, want %s", got, want)
 	}
 }
+
+// TestProgramsAskedOnce: a program that says what it is does so once, however
+// often the choice is made, and not before.
+func TestProgramsAskedOnce(t *testing.T) {
+	asked := 0
+	at := sqlserver.Complete(Endpoint{Has: installed("sqlcmd"), Says: func(string, ...string) string {
+		asked++
+		return "Microsoft (R) SQL Server Command Line Tool Version 17.1.2"
+	}}, identity.Identity{})
+	if asked != 0 {
+		t.Error("asked before there is a choice")
+	}
+	for range 2 {
+		if c, ok := sqlserver.Client(at); !ok || c.Install != sqlserver.Clients[1].Install || asked != 1 {
+			t.Errorf("%q, asked %d times", c.Install, asked)
+		}
+	}
+}

@@ -55,18 +55,22 @@ type Engine struct {
 	ClientFile func(at Endpoint, cluster, database string) ClientFile
 	// ServerFirst says that the server greets before the client has spoken.
 	ServerFirst bool
-	// Unanswered is the length of the one message, sent alone, that servers of
-	// this engine do not answer. Zero: they answer everything.
-	Unanswered int64
+	// Web says that the engine speaks HTTP/1, in which web pages can make a
+	// browser ask it.
+	Web bool
+	// Unanswered reports whether first, all that a client has sent (or its first
+	// 4 KiB), is a message that servers of this engine do not answer. Nil means
+	// that they answer everything.
+	Unanswered func(first []byte) bool
 	// NeedsCert looks at the first bytes of a client in plain mode and reports
 	// whether the proxy must see the database certificate for this connection.
 	// It returns the connection to use from then on, with those bytes replayed,
 	// or conn.ErrClientGone.
 	// Nil means that no connection of this engine does.
 	NeedsCert func(client net.Conn) (net.Conn, bool, error)
-	// Speaks reports whether first, the first bytes of a client (at least one),
-	// may be this engine's protocol without TLS. Nil means that clients of this
-	// engine wait for the server.
+	// Speaks reports whether first, the first bytes of a client (at least proof),
+	// are this engine's protocol without TLS: in doubt they are not. Nil means
+	// that clients of this engine wait for the server.
 	Speaks func(first []byte) bool
 	// StartsPlain reports whether first, of a client in plain mode, begins its
 	// session without TLS although it would have to ask for it now. Nil means
@@ -110,6 +114,8 @@ type Refusal struct {
 	// expects TLS to be next, in the manner of its protocol, and can be told
 	// only before that.
 	Tunnel bool
+	// WebPage says that the client is a browser on behalf of a web page.
+	WebPage bool
 }
 
 // Pong is what a database server told of itself.
@@ -122,6 +128,15 @@ type Pong struct {
 	// Note says what the server wants besides, such as a password; may be empty.
 	Note string
 }
+
+// ServerError says that a database server answered a ping with an error of its
+// own.
+type ServerError struct {
+	Code string // the engine's own: an SQLSTATE, a number, a word
+	Text string // from outside
+}
+
+func (e *ServerError) Error() string { return fmt.Sprintf("the server says: %s (%s)", e.Text, e.Code) }
 
 // engines is the table of all engines; each is in a file of its own. Of two that
 // may know the same first bytes, the one that looks closer comes first.

@@ -51,6 +51,11 @@ func testLines(t *testing.T, e *Engine, tests []lineTest) {
 // such that are not.
 func testSpeaks(t *testing.T, e *Engine, yes, no []string) {
 	t.Helper()
+	for _, first := range append(slices.Clone(yes), no...) {
+		if len(first) < proof {
+			t.Fatalf("nobody asks about %q", first)
+		}
+	}
 	for _, first := range yes {
 		if !e.Speaks([]byte(first)) {
 			t.Errorf("%q is not known", first)

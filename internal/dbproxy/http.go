@@ -9,10 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
-
-	"tshx/internal/conn"
 )
 
 const (
@@ -33,34 +32,11 @@ type httpAnswer struct {
 // server look for an error's text.
 type httpShape func(req *http.Request, r Refusal) httpAnswer
 
-// RefuseHTTP tells an HTTP client r: as JSON if it asks for that, else as text.
-// The status is 401 where a login helps and otherwise 502. The caller bounds it
-// by a deadline on client and closes client.
-func RefuseHTTP(client net.Conn, r Refusal) error {
-	if err := refuseHTTP(client, r, anyHTTP); err != nil {
-		return err
-	}
-	if err := conn.CloseWrite(client); err != nil {
-		return fmt.Errorf("refuse an HTTP client: %w", err)
-	}
-	// Closed with bytes unread, TCP would be reset and the answer lost.
-	io.Copy(io.Discard, client)
-	return nil
-}
-
 // refuseHTTP reads one request head and answers it. It waits for no body, which
 // is all that "Expect: 100-continue" (RFC 9110, section 10.1.1) asks for.
 func refuseHTTP(client net.Conn, r Refusal, shape httpShape) error {
 	limited := &io.LimitedReader{R: client, N: httpHead}
-	in := bufio.NewReader(limited)
-	first, err := in.Peek(1)
-	if err != nil {
-		return fmt.Errorf("refuse an HTTP client: %w", err)
-	}
-	if first[0] == tlsHandshake {
-		return refuseTLS(client, r)
-	}
-	req, err := http.ReadRequest(in)
+	req, err := http.ReadRequest(bufio.NewReader(limited))
 	if err != nil {
 		if limited.N > 0 {
 			return fmt.Errorf("refuse an HTTP client: %w", err)
@@ -96,22 +72,23 @@ func (a httpAnswer) writeTo(w io.Writer, req *http.Request) error {
 	return err
 }
 
-func httpStatus(r Refusal) int {
-	if r.Login {
+// httpStatus is r's status where other is that of a failure without a login in
+// it.
+func httpStatus(r Refusal, other int) int {
+	switch {
+	case r.WebPage:
+		return http.StatusForbidden
+	case r.Login:
 		return http.StatusUnauthorized
 	}
-	return http.StatusBadGateway
+	return other
 }
 
-func anyHTTP(req *http.Request, r Refusal) httpAnswer { return someHTTP(req, r, httpStatus(r)) }
-
-// strayHTTP is for clients of a server that does not speak HTTP. Those of AWS
-// repeat a request for half a minute when the status is in the 500s.
+// strayHTTP is for clients of a server that does not speak HTTP: JSON if they
+// ask for that, else text. Those of AWS repeat a request for half a minute when
+// the status is in the 500s.
 func strayHTTP(req *http.Request, r Refusal) httpAnswer {
-	return someHTTP(req, r, http.StatusMisdirectedRequest)
-}
-
-func someHTTP(req *http.Request, r Refusal, status int) httpAnswer {
+	const status = http.StatusMisdirectedRequest
 	if strings.Contains(req.Header.Get("Accept"), "json") {
 		return jsonAnswer(status, "application/json", map[string]any{"error": r.Text, "status": status})
 	}
@@ -128,23 +105,18 @@ func jsonAnswer(status int, contentType string, v any) httpAnswer {
 	return httpAnswer{status, http.Header{"Content-Type": {contentType}}, body.Bytes()}
 }
 
-// speaksHTTP reports whether first is or begins the first line of an HTTP/1
-// request: a method of capital letters and a space. The preface of HTTP/2 looks
-// the same and is none.
+// httpMethods are those that clients and servers of databases know.
+var httpMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
+
+// speaksHTTP reports whether first has the whole first line of an HTTP/1 request
+// (RFC 9112, section 3). Other protocols have lines of words, too, so that
+// nothing less is proof.
 func speaksHTTP(first []byte) bool {
-	const longest = len("PROPPATCH")
-	if len(first) >= len("PRI ") && speaksHTTP2(first) {
-		return false
-	}
-	for i, b := range first[:min(len(first), longest+1)] {
-		if b == ' ' {
-			return i > 2
-		}
-		if b < 'A' || b > 'Z' {
-			return false
-		}
-	}
-	return len(first) <= longest
+	line, _, ended := strings.Cut(strings.TrimLeft(string(first), "\r\n"), "\n")
+	method, rest, _ := strings.Cut(line, " ")
+	target, version, _ := strings.Cut(rest, " ")
+	return ended && slices.Contains(httpMethods, method) && strings.HasPrefix(version, "HTTP/1.") &&
+		(target == "*" || strings.HasPrefix(target, "/") || strings.HasPrefix(target, "http://") || strings.HasPrefix(target, "https://"))
 }
 
 // httpURL is the address for programs that take one. For unix sockets it is the

@@ -46,7 +46,6 @@ func TestRefusalShapes(t *testing.T) {
 	elastic := func(kind, status string) string {
 		return `{"error":{"reason":` + text + `,"root_cause":[{"reason":` + text + `,"type":"` + kind + `"}],"type":"` + kind + `"},"status":` + status + `}`
 	}
-	noEngine := &Engine{Speaks: speaksHTTP, Refuse: RefuseHTTP}
 	tests := []struct {
 		name   string
 		engine *Engine
@@ -56,9 +55,8 @@ func TestRefusalShapes(t *testing.T) {
 		kind   string // content type
 		body   string // compared as JSON if it is
 	}{
-		{"any", noEngine, "", false, 502, "text/plain; charset=utf-8", advice + "\n"},
-		{"any, login", noEngine, "text/html", true, 401, "text/plain; charset=utf-8", advice + "\n"},
-		{"any, json", noEngine, "application/json", true, 401, "application/json", `{"error":` + text + `,"status":401}`},
+		{"not HTTP", &redis, "text/html", true, 421, "text/plain; charset=utf-8", advice + "\n"},
+		{"not HTTP, json", &redis, "application/json", false, 421, "application/json", `{"error":` + text + `,"status":421}`},
 		{"elasticsearch", &elasticsearch, "", false, 502, "application/json; charset=UTF-8", elastic("connect_transport_exception", "502")},
 		{"opensearch login", &opensearch, "", true, 401, "application/json; charset=UTF-8", elastic("security_exception", "401")},
 		{
@@ -188,17 +186,18 @@ func TestRefuseHTTPOddClients(t *testing.T) {
 		first  string
 		status int // 0: an error and no answer
 	}{
-		{"an ordinary one", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 502},
-		{"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", 502},
-		{"a head longer than anybody reads", "GET / HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("a", httpHead) + "\r\n\r\n", 502},
-		{"a line that never ends", "GET /" + strings.Repeat("a", 2*httpHead), 502},
+		{"an ordinary one", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 421},
+		{"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", 421},
+		{"a head longer than anybody reads", "GET / HTTP/1.1\r\nHost: x\r\nCookie: " + strings.Repeat("a", httpHead) + "\r\n\r\n", 421},
+		{"a line that never ends", "GET /" + strings.Repeat("a", 2*httpHead), 421},
 		{"nothing", "", 0},
 		{"half a head", "GET / HTTP/1.1\r\nHost: x\r\n", 0},
 		{"another protocol", "*1\r\n$4\r\nPING\r\n", 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			answer, err := refusedBytes(t, RefuseHTTP, Refusal{Text: advice}, []byte(tt.first))
+			refuse := func(c net.Conn, r Refusal) error { return refuseHTTP(c, r, strayHTTP) }
+			answer, err := refusedBytes(t, refuse, Refusal{Text: advice}, []byte(tt.first))
 			if tt.status == 0 {
 				if err == nil || len(answer) > 0 {
 					t.Errorf("answer %q, error %v", answer, err)
@@ -228,11 +227,8 @@ func TestRefuseTLSClient(t *testing.T) {
 		"network": {false, "internal error"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			addr := serve(t, func(c net.Conn) {
-				c.SetDeadline(time.Now().Add(refuseTime))
-				RefuseHTTP(c, Refusal{Text: advice, Login: tt.login})
-			})
-			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+			at := refusing(t, &elasticsearch, false, Refusal{Text: advice, Login: tt.login})
+			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", at.Addr())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -253,13 +249,15 @@ func TestSpeaksHTTP(t *testing.T) {
 		description string
 	}{
 		{"GET / HTTP/1.1\r\n", true, false, "GET"},
-		{"PROPPATCH /", true, false, "the longest method"},
-		{"P", true, true, "may be either"},
-		{"PRI", true, true, "may still be either"},
+		{"\r\nOPTIONS * HTTP/1.0\n", true, false, "an empty line before"},
+		{"PUT http://localhost/ HTTP/1.1\r\nHo", true, false, "an absolute target"},
+		{"GET / HTTP/1.1", false, false, "no whole line"},
+		{"GET k HTTP/1.1\r\n", false, false, "no target"},
+		{"GET  / HTTP/1.1\r\n", false, false, "two spaces"},
+		{"GET /a\r\n", false, false, "no version"},
+		{"HSET / HTTP/1.1\r\n", false, false, "no method"},
 		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00", false, true, "the preface of HTTP/2"},
-		{"GETTING", true, false, "a method so far"},
-		{"ABCDEFGHIJKL", false, false, "no method is that long"},
-		{"get / HTTP/1.1", false, false, "methods are capitals"},
+		{"get / HTTP/1.1\r\n", false, false, "methods are capitals"},
 		{"\x16\x03\x01", false, false, "TLS"},
 		{"\x00\x00\x00\x08\x04\xd2\x16\x2f", false, false, "PostgreSQL"},
 		{"*1\r\n$4\r\nPING\r\n", false, false, "Redis"},
@@ -326,7 +324,7 @@ func FuzzHTTPRefuse(f *testing.F) {
 	f.Add([]byte("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello"))
 	f.Add([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
 	f.Add([]byte{22, 3, 1, 0, 5})
-	shapes := []httpShape{anyHTTP, elasticShape, dynamoShape, snowflakeShape, clickhouseShape}
+	shapes := []httpShape{strayHTTP, elasticShape, dynamoShape, snowflakeShape, clickhouseShape}
 	f.Fuzz(func(t *testing.T, first []byte) {
 		for _, shape := range shapes {
 			refuse := func(c net.Conn, r Refusal) error { return refuseHTTP(c, r, shape) }

@@ -11,7 +11,7 @@ import (
 
 // Bounds of the look at a client.
 const (
-	lookBytes = 512 // more than enough to know a protocol
+	lookBytes = 4 << 10 // more than enough to know a protocol
 	// lookTime is how long a client that must speak first is waited for once its
 	// upstream is there. Nothing is lost by it: neither side would move.
 	lookTime = time.Second
@@ -22,7 +22,7 @@ type look struct {
 	client net.Conn
 	done   chan struct{} // closed when the fields below are final
 	first  []byte
-	err    error // the client has left, or a *MismatchError
+	err    error // the client has left, or gets nowhere: *MismatchError, *WebPageError
 }
 
 // lookAt starts to read. wrong is called when the client can get nowhere.
@@ -38,17 +38,35 @@ func (u *Upstream) lookAt(client net.Conn, wrong func(error)) *look {
 	return l
 }
 
-// listen reads once, which is enough in practice: a client's first message
-// arrives in one piece. The end of a stream is found again by the next reader;
-// an error is not, and must not look like the end.
+// listen returns a client's first bytes and why the client can get nowhere.
 func (u *Upstream) listen(client net.Conn) ([]byte, error) {
-	buf := make([]byte, lookBytes)
-	n, err := client.Read(buf)
-	first := buf[:n]
-	if n == 0 && !conn.Orderly(err) && !isTimeout(err) {
+	first, err := u.words(client)
+	if err != nil {
 		return nil, fmt.Errorf("%w before its first message: %w", conn.ErrClientGone, err)
 	}
-	return first, u.judge(first)
+	if err := u.judge(first); err != nil {
+		return first, err
+	}
+	return first, u.judgePage(client, first)
+}
+
+// words reads once, which is enough in practice: a client's first message
+// arrives in one piece. Only where web pages are kept out it reads on to the end
+// of a request's head. The end of a stream is found again by the next reader; an
+// error is not, and must not look like the end.
+func (u *Upstream) words(client net.Conn) ([]byte, error) {
+	var first []byte
+	buf := make([]byte, lookBytes)
+	for {
+		n, err := client.Read(buf)
+		first = append(first, buf[:n]...)
+		switch {
+		case err != nil && !conn.Orderly(err) && !isTimeout(err):
+			return first, err
+		case err != nil, !u.keepsPagesOut(client), headEnds(first), len(first) >= httpHead:
+			return first, nil
+		}
+	}
 }
 
 // end stops the reading, at once or after grace, and returns the client with

@@ -53,14 +53,23 @@ func (e *Engine) wire() string {
 	return e.Title
 }
 
-// beginsTLS reports whether a client's first bytes are a handshake record of TLS
-// (RFC 8446, section 5.1).
-func beginsTLS(first []byte) bool { return len(first) > 1 && first[0] == tlsHandshake && first[1] == 3 }
+// proof is how many bytes of a client it takes, at least, to know a protocol: a
+// client may send its first message in pieces, and one that is in doubt is let
+// through.
+const proof = 8
+
+// beginsTLS reports whether a client's first bytes are a record of TLS with a
+// ClientHello (RFC 8446, sections 4 and 5.1).
+func beginsTLS(first []byte) bool {
+	const clientHello = 1
+	return len(first) >= proof && first[0] == tlsHandshake && first[1] == 3 && first[2] > 0 && first[2] < 5 &&
+		first[5] == clientHello
+}
 
 // foreign returns the engine whose protocol first is, if it is another one's
-// and cannot be e's; nil otherwise. One that shares e's route comes first.
+// and not e's; nil otherwise. One that shares e's route comes first.
 func (e *Engine) foreign(first []byte) *Engine {
-	if len(first) == 0 || beginsTLS(first) || e.Speaks != nil && e.Speaks(first) {
+	if len(first) < proof || beginsTLS(first) || e.Speaks != nil && e.Speaks(first) {
 		return nil
 	}
 	var found *Engine
@@ -88,7 +97,7 @@ func (u *Upstream) judge(first []byte) error {
 	tlsFirst := !u.Tunnel && tlsroute.HasInnerTLS(u.Engine.ALPN)
 	other := u.Engine.foreign(first)
 	switch {
-	case len(first) == 0:
+	case len(first) < proof:
 	case other != nil:
 		return wrong(other)
 	case beginsTLS(first):

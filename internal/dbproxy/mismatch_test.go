@@ -131,6 +131,19 @@ func TestRightClient(t *testing.T) {
 		{&redis, false, "\x16\x03\x01\x02\x00"},
 		{&mysql, true, "whatever nobody knows"},
 		{&redis, true, "\xff\xfe no engine's own"},
+		{&redis, true, "HSET k f v\r\n"},
+		{&redis, true, "INCR x\r\n"},
+		{&redis, true, "\r\n"},
+		{&redis, true, "p"},
+		{&redis, true, "PIN"},
+		{&redis, true, "\x16"},
+		{&redis, true, "\x16\x03\x01"},
+		{&mongodb, true, "\x16\x03\x00\x00\x07\x01\x00\x00\x00\x00\x00\x00\xdd\x07\x00\x00"}, // 790 bytes long
+		{&postgres, true, "\x00"},
+		{&postgres, false, string(encodeSSLRequest)},
+		{&elasticsearch, true, "GE"},
+		{&elasticsearch, true, "\r\nPROPFIND / HTTP/1.1\r\n\r\n"},
+		{&elasticsearch, true, "GET /" + strings.Repeat("a", lookBytes) + " HTTP/1.1\r\nHost: localhost\r\n\r\n"},
 		{&redis, true, strings.Repeat("*1\r\n$4\r\nPING\r\n", 1000)},
 	}
 	for _, tt := range tests {
@@ -147,6 +160,7 @@ func TestRightClient(t *testing.T) {
 				cl, remote, err := up.Dial(t.Context(), c)
 				if err != nil {
 					t.Error(err)
+					heard <- nil
 					return
 				}
 				defer remote.Close()
@@ -167,6 +181,26 @@ func TestRightClient(t *testing.T) {
 				t.Errorf("%s on %s, %s dial: heard %q", tt.first, tt.engine.Title, name, got)
 			}
 			c.Close()
+		}
+	}
+}
+
+// TestPieces: the beginning of a protocol, in a first piece that is shorter than
+// proof, refuses nobody.
+func TestPieces(t *testing.T) {
+	words := []string{
+		string(startup(t)), "*1\r\n$4\r\nPING\r\n", "PING\r\nPING\r\n", "GET / HTTP/1.1\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01",
+		string(mongoEncode(mongoOpMsg, 0, nil)), string(tdsClientPrelogin), string(cqlClientOptions), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+	}
+	for _, e := range engines {
+		for _, tunnel := range []bool{true, false} {
+			for _, w := range words {
+				for n := range proof {
+					if err := (&Upstream{Engine: e, Tunnel: tunnel}).judge([]byte(w[:n])); err != nil {
+						t.Errorf("%q: %v", w[:n], err)
+					}
+				}
+			}
 		}
 	}
 }
@@ -285,7 +319,7 @@ func TestForeign(t *testing.T) {
 			t.Errorf("%q is %v, want %v", first, got, want)
 		}
 	}
-	if got := mysql.foreign([]byte("GET / HTTP/1.1\r\n")); got == nil || !got.Speaks([]byte("POST / HTTP/1.1")) {
+	if got := mysql.foreign([]byte("GET / HTTP/1.1\r\n")); got == nil || !got.Speaks([]byte("POST / HTTP/1.1\r\n")) {
 		t.Errorf("HTTP is %v", got)
 	}
 	if got := clickhouse.foreign([]byte("GET / HTTP/1.1\r\n")); got != nil && got != &clickhouseHTTP {
@@ -300,7 +334,7 @@ func FuzzSpeaks(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n"))
 	f.Add([]byte("\x16\x03\x01"))
 	f.Fuzz(func(t *testing.T, first []byte) {
-		if len(first) == 0 {
+		if len(first) < proof {
 			return
 		}
 		for _, e := range engines {

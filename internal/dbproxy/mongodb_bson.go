@@ -118,12 +118,19 @@ func bsonFields(doc []byte, names ...string) (map[string]bsonElement, error) {
 // bsonSize returns the length of a value of the given kind at the start of b,
 // or -1 if it has none.
 func bsonSize(kind byte, b []byte) int {
-	fixed := map[byte]int{
-		bsonDouble: 8, 0x06: 0, 0x07: 12, bsonBool: 1, 0x09: 8, 0x0a: 0, bsonInt32: 4, 0x11: 8, bsonInt64: 8,
-		0x13: 16, 0x7f: 0, 0xff: 0,
-	}
-	if n, ok := fixed[kind]; ok {
-		return n
+	switch kind {
+	case 0x06, 0x0a, 0x7f, 0xff:
+		return 0
+	case bsonBool:
+		return 1
+	case bsonInt32:
+		return 4
+	case bsonDouble, bsonInt64, 0x09, 0x11:
+		return 8
+	case 0x07:
+		return 12
+	case 0x13:
+		return 16
 	}
 	if kind == 0x0b { // regular expression: two strings that end with a zero
 		one := bytes.IndexByte(b, 0)
@@ -134,21 +141,25 @@ func bsonSize(kind byte, b []byte) int {
 		return one + two + 2
 	}
 	// All others begin with a length, which some do not count in.
-	beside := map[byte]int{bsonString: 4, 0x03: 0, 0x04: 0, 0x05: 5, 0x0c: 16, 0x0d: 4, 0x0e: 4, 0x0f: 0}
-	extra, ok := beside[kind]
-	if !ok || len(b) < 4 {
+	var beside, least int64
+	switch kind {
+	case 0x03, 0x04, 0x0f:
+		beside, least = 0, 5
+	case bsonString, 0x0d, 0x0e:
+		beside, least = 4, 1
+	case 0x05:
+		beside, least = 5, 0
+	case 0x0c:
+		beside, least = 16, 1
+	default:
+		return -1
+	}
+	if len(b) < 4 {
 		return -1
 	}
 	n := int64(binary.LittleEndian.Uint32(b))
-	least := int64(5)
-	switch kind {
-	case bsonString, 0x0c, 0x0d, 0x0e:
-		least = 1
-	case 0x05:
-		least = 0
-	}
 	if n < least || n > int64(len(b)) {
 		return -1
 	}
-	return int(n) + extra
+	return int(n + beside)
 }

@@ -2,6 +2,7 @@ package dbproxy
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -82,10 +83,21 @@ func mongoCommand(op int32, doc bson.D) []byte {
 func TestMongoDBSpeaks(t *testing.T) {
 	hello := string(mongoCommand(mongoOpMsg, bson.D{{Key: "hello", Value: 1}}))
 	old := string(mongoCommand(mongoOpQuery, bson.D{{Key: "isMaster", Value: 1}}))
-	testSpeaks(t, &mongodb, []string{hello, old, hello[:12], hello[:1]}, []string{
-		"GET / HTTP/1.1\r\n\r\n", "*1\r\n$4\r\nPING\r\n", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "\x16\x03\x01\x02\x00",
-		"\x16", string(tdsClientPrelogin), string(cqlClientOptions), string(tnsPacket(tnsConnect, tnsConnectBody(Endpoint{Name: "XE"}))),
+	testSpeaks(t, &mongodb, []string{hello, old, hello[:12]}, []string{
+		"GET / HTTP/1.1\r\n\r\n", "*1\r\n$4\r\nPING\r\n", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "\x16\x03\x01\x02\x00\x01\x00\x01",
+		string(tdsClientPrelogin), string(cqlClientOptions), string(tnsPacket(tnsConnect, tnsConnectBody(Endpoint{Name: "XE"}))),
 	})
+}
+
+// TestMongoDBLengths: no length leads out of the message, or nowhere.
+func TestMongoDBLengths(t *testing.T) {
+	for _, n := range []uint32{0, 3, 1 << 31, 1<<32 - 1} {
+		body := binary.LittleEndian.AppendUint32([]byte{0, 0, 0, 0, 1}, n)
+		m := mongoMessage{op: mongoOpMsg, body: append(body, make([]byte, 3)...)}
+		if doc, err := m.document(); len(doc) > len(m.body) {
+			t.Errorf("%d: %x, %v", n, doc, err)
+		}
+	}
 }
 
 func TestMongoDBRefuseDriver(t *testing.T) {

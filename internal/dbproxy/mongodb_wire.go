@@ -42,9 +42,6 @@ type mongoMessage struct {
 // mongoSpeaks tells by the header of a greeting, which is short and answers
 // nothing.
 func mongoSpeaks(first []byte) bool {
-	if len(first) < 4 {
-		return first[0] != tlsHandshake
-	}
 	if n := binary.LittleEndian.Uint32(first); n < mongoHeader || n > mongoKept {
 		return false
 	}
@@ -87,22 +84,17 @@ func readMongo(r io.Reader) (mongoMessage, error) {
 // cut off.
 func (m mongoMessage) document() ([]byte, error) {
 	b := m.body
-	skip := func(n int) {
-		if n < 0 || n > len(b) {
-			n = len(b)
-		}
-		b = b[n:]
-	}
+	skip := func(n uint64) { b = b[min(n, uint64(len(b))):] }
 	switch m.op {
 	case mongoOpMsg:
 		skip(4)
 		for len(b) > 5 && b[0] == 1 { // a sequence of documents beside the command
-			skip(1 + int(binary.LittleEndian.Uint32(b[1:])))
+			skip(1 + uint64(binary.LittleEndian.Uint32(b[1:])))
 		}
 		skip(1)
 	case mongoOpQuery:
 		skip(4)
-		skip(bytes.IndexByte(b, 0) + 1 + 8)
+		skip(uint64(bytes.IndexByte(b, 0)+1) + 8)
 	case mongoOpReply:
 		skip(20)
 	default:
@@ -201,9 +193,9 @@ func mongoPing(_ context.Context, c net.Conn, _ Endpoint) (Pong, error) {
 	}
 	p := Pong{RoundTrip: time.Since(start)}
 	fields, err := mongoAsk(c, bsonDocument{}.int32("buildInfo", 1), "version")
-	var said *mongoCommandError
+	said, refused := errors.AsType[*ServerError](err)
 	switch {
-	case errors.As(err, &said):
+	case refused:
 		p.Note = said.Text
 	case err != nil:
 		return Pong{}, err
@@ -213,13 +205,8 @@ func mongoPing(_ context.Context, c net.Conn, _ Endpoint) (Pong, error) {
 	return p, nil
 }
 
-// mongoCommandError is the server's own refusal of a command.
-type mongoCommandError struct{ Text string }
-
-func (e *mongoCommandError) Error() string { return "the server says: " + e.Text }
-
 // mongoAsk runs a command and returns the fields asked for of its answer, or
-// *mongoCommandError.
+// *ServerError.
 func mongoAsk(c net.Conn, cmd bsonDocument, names ...string) (map[string]bsonElement, error) {
 	if _, err := c.Write(mongoEncode(mongoOpMsg, 0, append(make([]byte, 5), cmd.text("$db", "admin").bytes()...))); err != nil {
 		return nil, err
@@ -232,12 +219,12 @@ func mongoAsk(c net.Conn, cmd bsonDocument, names ...string) (map[string]bsonEle
 	if err != nil {
 		return nil, err
 	}
-	fields, err := bsonFields(doc, append(names, "ok", "errmsg")...)
+	fields, err := bsonFields(doc, append(names, "ok", "errmsg", "codeName")...)
 	if err != nil {
 		return nil, err
 	}
 	if !fields["ok"].truth() {
-		return nil, &mongoCommandError{fields["errmsg"].text()}
+		return nil, &ServerError{Code: fields["codeName"].text(), Text: fields["errmsg"].text()}
 	}
 	return fields, nil
 }

@@ -22,6 +22,7 @@ var opensearch = Engine{
 	URL:     httpURL,
 	Sockets: anySocket,
 	Env:     func(e Endpoint) []string { return []string{"OPENSEARCH_URL=" + httpURL(e)} },
+	Web:     true,
 	Speaks:  speaksHTTP,
 	Refuse:  func(client net.Conn, r Refusal) error { return refuseHTTP(client, r, elasticShape) },
 	Ping: func(ctx context.Context, c net.Conn, _ Endpoint) (Pong, error) {

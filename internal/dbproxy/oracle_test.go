@@ -27,8 +27,8 @@ func TestOracleLines(t *testing.T) {
 
 func TestOracleSpeaks(t *testing.T) {
 	connect := string(tnsPacket(tnsConnect, tnsConnectBody(Endpoint{Name: "XE"})))
-	testSpeaks(t, &oracle, []string{connect, connect[:3]}, []string{
-		"GET / HTTP/1.1\r\n\r\n", "*1\r\n$4\r\nPING\r\n", "\x16\x03\x01\x02\x00\x01", "\x00\x00\x00\x08\x04\xd2\x16\x2f",
+	testSpeaks(t, &oracle, []string{connect, connect[:8]}, []string{
+		"GET / HTTP/1.1\r\n\r\n", "*1\r\n$4\r\nPING\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01", "\x00\x00\x00\x08\x04\xd2\x16\x2f",
 		string(tdsClientPrelogin), string(cqlClientOptions), "\x00\x3a\x00\x00\x06\x00\x00\x00",
 		string(mongoEncode(mongoOpMsg, 0, nil)),
 	})

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -41,13 +41,7 @@ var errTNS = errors.New("malformed TNS packet")
 // oracleSpeaks tells by the header of a CONNECT, which has no checksum, and the
 // version in it.
 func oracleSpeaks(first []byte) bool {
-	head := []byte{0, 0, 0, 0, tnsConnect}
-	for i, b := range first[:min(len(first), len(head))] {
-		if i >= 2 && b != head[i] {
-			return false
-		}
-	}
-	if len(first) >= 2 && binary.BigEndian.Uint16(first) < 32 {
+	if binary.BigEndian.Uint16(first) < 32 || !bytes.Equal(first[2:5], []byte{0, 0, tnsConnect}) {
 		return false
 	}
 	if len(first) < tnsHeader+2 {
@@ -152,8 +146,10 @@ func tnsReason(body []byte) string {
 	if len(body) < 4 {
 		return "it says no reason"
 	}
-	if m := regexp.MustCompile(`\(ERR=(\d{1,5})\)`).FindSubmatch(body[4:]); m != nil {
-		return "ORA-" + strings.Repeat("0", 5-len(m[1])) + string(m[1])
+	_, rest, _ := strings.Cut(string(body[4:]), "(ERR=")
+	number, _, closed := strings.Cut(rest, ")")
+	if n, err := strconv.ParseUint(number, 10, 16); err == nil && closed {
+		return fmt.Sprintf("ORA-%05d", n)
 	}
 	return string(bytes.TrimSpace(body[4:min(len(body), 200)]))
 }

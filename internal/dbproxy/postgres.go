@@ -23,7 +23,7 @@ var postgres = Engine{
 	Sockets:     postgresSocket,
 	ClientFile:  postgresClientFile,
 	NeedsCert:   postgresCancel,
-	Unanswered:  postgresCancelLength,
+	Unanswered:  postgresUnanswered,
 	Speaks:      postgresSpeaks,
 	StartsPlain: postgresStartsPlain,
 	Refuse:      postgresRefuse,

@@ -17,42 +17,46 @@ import (
 // Codes of a PostgreSQL packet without a type byte, which follow its length
 // (PostgreSQL documentation, "Message Formats").
 const (
-	postgresVersion      = 3 // major version of a StartupMessage
-	postgresCancelCode   = 1234<<16 | 5678
-	postgresTLSCode      = 1234<<16 | 5679
-	postgresGSSCode      = 1234<<16 | 5680
-	postgresCancelLength = 16
-	postgresLongest      = 10_000 // of a packet; servers refuse more
+	postgresVersion    = 3 // major version of a StartupMessage
+	postgresCancelCode = 1234<<16 | 5678
+	postgresTLSCode    = 1234<<16 | 5679
+	postgresGSSCode    = 1234<<16 | 5680
+	postgresLongest    = 10_000 // of a packet; servers refuse more
 )
 
 // postgresCancel recognises a CancelRequest. Clients send it in plain on a new
 // connection even when the session it cancels is encrypted, so that no
 // certificate of the client's own can accompany it.
 func postgresCancel(client net.Conn) (net.Conn, bool, error) {
-	head := make([]byte, 8)
-	n, err := io.ReadFull(client, head)
+	head := make([]byte, lookBytes)
+	n, err := io.ReadAtLeast(client, head, 8)
 	replay := conn.Buffered(client, head[:n])
 	if err != nil { // a port scan, a probe that sends nothing, a reset
 		return nil, false, fmt.Errorf("%w before its first message: %w", conn.ErrClientGone, err)
 	}
-	// The key is longer than its old 4 bytes since protocol 3.2.
-	cancel := binary.BigEndian.Uint32(head) >= postgresCancelLength && binary.BigEndian.Uint32(head[4:]) == postgresCancelCode
-	return replay, cancel, nil
+	return replay, postgresCancels(head), nil
 }
 
-// postgresSpeaks knows the packets that begin a connection by their length and,
-// when it is there, their code.
+// postgresCancels reports whether a packet of at least 8 bytes begins a
+// CancelRequest: length, code, process and a key, which may have up to 256 bytes
+// since protocol 3.2.
+func postgresCancels(head []byte) bool {
+	const least, most = 12, 12 + 256
+	length := binary.BigEndian.Uint32(head)
+	return length >= least && length <= most && binary.BigEndian.Uint32(head[4:]) == postgresCancelCode
+}
+
+// postgresUnanswered recognises a CancelRequest that came whole and alone.
+func postgresUnanswered(first []byte) bool {
+	return len(first) >= 8 && postgresCancels(first) && uint64(binary.BigEndian.Uint32(first)) == uint64(len(first))
+}
+
+// postgresSpeaks knows the packets that begin a connection by their length and
+// their code.
 func postgresSpeaks(first []byte) bool {
-	var head [8]byte
-	n := copy(head[:], first)
-	length, code := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
-	switch {
-	case n < 4: // what came of the length is no more than the limit
-		return length <= postgresLongest
-	case length < 8 || length > postgresLongest:
+	length, code := binary.BigEndian.Uint32(first), binary.BigEndian.Uint32(first[4:])
+	if length < 8 || length > postgresLongest {
 		return false
-	case n < 8:
-		return true
 	}
 	return code>>16 == postgresVersion || code == postgresCancelCode || code == postgresTLSCode || code == postgresGSSCode
 }
@@ -60,7 +64,7 @@ func postgresSpeaks(first []byte) bool {
 // postgresStartsPlain reports whether a client begins its session without
 // asking for TLS.
 func postgresStartsPlain(first []byte) bool {
-	return len(first) >= 8 && postgresSpeaks(first) && binary.BigEndian.Uint32(first[4:])>>16 == postgresVersion
+	return postgresSpeaks(first) && binary.BigEndian.Uint32(first[4:])>>16 == postgresVersion
 }
 
 // postgresRefuse sends an error in answer to the StartupMessage, which all
@@ -126,15 +130,6 @@ func postgresError(b *pgproto3.Backend, r Refusal) error {
 	}
 	return nil
 }
-
-// ServerError says that a database server answered a ping with an error of its
-// own.
-type ServerError struct {
-	Code string // the engine's own: an SQLSTATE, a number, a word
-	Text string // from outside
-}
-
-func (e *ServerError) Error() string { return fmt.Sprintf("the server says: %s (%s)", e.Text, e.Code) }
 
 func postgresPing(_ context.Context, c net.Conn, at Endpoint) (Pong, error) {
 	return postgresSession(c, map[string]string{"user": at.User, "database": cmp.Or(at.Name, "postgres")})

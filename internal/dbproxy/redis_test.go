@@ -31,8 +31,14 @@ func TestRedisLines(t *testing.T) {
 
 func TestRedisSpeaks(t *testing.T) {
 	testSpeaks(t, &redis,
-		[]string{"*1\r\n$4\r\nPING\r\n", "*", "ping\r\n", "INFO server\n", "GET /a\r\n"},
-		[]string{"GET / HTTP/1.1\r\n", "\x00\x00\x00\x08", "PIN", "hello there, world", "SSH-2.0-OpenSSH\r\n", "*x", "\r\n"})
+		[]string{
+			"*1\r\n$4\r\nPING\r\n", "ping\r\nping\r\n", "INFO server\n", "GET /abcd\r\n", "HSET k f v\r\n", "INCR x\r\n", "JSON.GET k\r\n",
+			"\r\nPING\r\n", "\r\n\r\n*1\r\n$4\r\nPING\r\n",
+		},
+		[]string{
+			"GET / HTTP/1.1\r\n", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "PING and no end", "SSH-2.0-OpenSSH\r\n", "*x345678",
+			"\r\n\r\n\r\n\r\n", "PING \x00\x00\x00\r\n",
+		})
 }
 
 const refusedText = "database \"cache\": the certificate has expired; log in again with tsh db login cache"

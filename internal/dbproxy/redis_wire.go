@@ -21,27 +21,23 @@ const (
 	redisLine  = 64 << 10  // bytes of a line, as in servers
 )
 
-// redisInline are the words by which people, probes and scripts try a server
-// with no client at hand: commands on a line, without framing.
-var redisInline = []string{"PING", "INFO", "AUTH", "HELLO", "QUIT", "ECHO", "GET", "SET", "SELECT", "COMMAND", "CLIENT", "KEYS", "MONITOR"}
-
 // redisSpeaks knows a command by its framing: a star and how many words follow
-// (Redis serialization protocol, "Arrays"). A few inline commands count too.
+// (Redis serialization protocol, "Arrays"). An inline command counts too: a whole
+// printable line that begins with a word, by which people, probes and scripts
+// try a server with no client at hand. Servers skip empty lines.
 func redisSpeaks(first []byte) bool {
-	if first[0] == '*' {
-		return len(first) == 1 || '0' <= first[1] && first[1] <= '9'
+	first = bytes.TrimLeft(first, "\r\n")
+	if len(first) > 1 && first[0] == '*' {
+		return '0' <= first[1] && first[1] <= '9'
 	}
 	line, _, ended := bytes.Cut(first, []byte("\n"))
-	if !ended || bytes.Contains(line, []byte(" HTTP/")) {
-		return false
-	}
-	word, _, _ := bytes.Cut(bytes.TrimRight(line, "\r"), []byte(" "))
-	for _, known := range redisInline {
-		if strings.EqualFold(string(word), known) {
-			return true
-		}
-	}
-	return false
+	line = bytes.TrimRight(line, "\r")
+	word := bytes.TrimLeftFunc(line, func(r rune) bool {
+		return r == '.' || r == '_' || '0' <= r && r <= '9' || 'a' <= r|0x20 && r|0x20 <= 'z'
+	})
+	control := bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+	return ended && len(word) < len(line) && (len(word) == 0 || word[0] == ' ') && !control &&
+		!bytes.Contains(line, []byte(" HTTP/"))
 }
 
 // redisRefuse answers every command with the error, until the client leaves:

@@ -20,14 +20,15 @@ const (
 
 // Refuse tells a client why it gets no database, in the protocol that the client
 // speaks: the engine's as a rule, another engine's if its first bytes are that,
-// and a TLS alert where it has begun TLS. It sets r.Tunnel. It takes refuseTime
-// and refuseEnd at most, and the caller closes client, which must replay what
-// has been read from it.
+// and a TLS alert where it has begun TLS. It sets r.Tunnel and r.WebPage. It
+// takes refuseTime and refuseEnd at most, and the caller closes client, which
+// must replay what has been read from it.
 func (u *Upstream) Refuse(client net.Conn, r Refusal) {
 	r.Tunnel = u.Tunnel
 	deadline := time.Now().Add(refuseTime)
 	client.SetDeadline(deadline)
 	client, first := u.firstWords(client, deadline)
+	r.WebPage = u.judgePage(client, first) != nil
 	// A refusal that fails has nobody to tell: the client has left, or listens to
 	// nothing.
 	switch other := u.Engine.foreign(first); {
@@ -55,10 +56,9 @@ func (u *Upstream) firstWords(client net.Conn, deadline time.Time) (net.Conn, []
 	if u.Engine.ServerFirst {
 		client.SetReadDeadline(time.Now().Add(refuseLook))
 	}
-	first := make([]byte, lookBytes)
-	n, _ := client.Read(first) // what went wrong goes wrong again in the refusal
+	first, _ := u.words(client) // what went wrong goes wrong again in the refusal
 	client.SetReadDeadline(deadline)
-	return conn.Buffered(client, first[:n]), first[:n]
+	return conn.Buffered(client, first), first
 }
 
 // asciiLine makes a text fit for every protocol and terminal: one line of

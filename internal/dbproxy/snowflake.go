@@ -61,19 +61,25 @@ var snowflake = Engine{
 		}
 		return env
 	},
+	Web:    true,
 	Speaks: speaksHTTP,
 	Refuse: func(client net.Conn, r Refusal) error { return refuseHTTP(client, r, snowflakeShape) },
 	Ping:   snowflakePing,
 }
 
 // snowflakeShape is how Snowflake refuses a login: with status 200. Its drivers
-// take every other status for a passing fault and try again for minutes.
+// take every other status for a passing fault and try again for minutes. Web
+// pages have none of these.
 func snowflakeShape(_ *http.Request, r Refusal) httpAnswer {
 	code := "390000"
 	if r.Login {
 		code = "390100" // incorrect user name or password
 	}
-	return jsonAnswer(http.StatusOK, "application/json", map[string]any{
+	status := http.StatusOK
+	if r.WebPage {
+		status = http.StatusForbidden
+	}
+	return jsonAnswer(status, "application/json", map[string]any{
 		"success": false, "code": code, "message": r.Text, "data": map[string]any{},
 	})
 }

@@ -57,10 +57,21 @@ func TestSQLServerLines(t *testing.T) {
 }
 
 func TestSQLServerSpeaks(t *testing.T) {
-	testSpeaks(t, &sqlserver, []string{string(tdsClientPrelogin), "\x12", "\x10\x00\x10\x00\x00\x00\x01\x00", "\x12\x01\x00"}, []string{
-		"GET / HTTP/1.1\r\n\r\n", "*1\r\n$4\r\nPING\r\n", "\x16\x03\x01\x02\x00", "\x12\x01\x00\x00\x01\x00\x00\x00",
-		string(cqlClientOptions), "\x02\x00\x02\x00\x00",
+	testSpeaks(t, &sqlserver, []string{string(tdsClientPrelogin), "\x10\x00\x10\x00\x00\x00\x01\x00"}, []string{
+		"GET / HTTP/1.1\r\n\r\n", "*1\r\n$4\r\nPING\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01", "\x12\x01\x00\x00\x01\x00\x00\x00",
+		string(cqlClientOptions), "\x02\x00\x02\x00\x00\x00\x00\x00",
 	})
+}
+
+// TestSQLServerRefusalFits: a long text does not make the packet longer than
+// clients read.
+func TestSQLServerRefusalFits(t *testing.T) {
+	for _, old := range []bool{true, false} {
+		b := tdsRefusal(Refusal{Text: strings.Repeat("long ", 1000)}, old)
+		if a, err := parseTDSAnswer(b); err != nil || len(a.text) != tdsRefusalText || tdsHeader+len(b) > 4096 {
+			t.Errorf("%d bytes, %d of text, %v", len(b), len(a.text), err)
+		}
+	}
 }
 
 func TestSQLServerRefuseDriver(t *testing.T) {

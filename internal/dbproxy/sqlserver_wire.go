@@ -36,12 +36,15 @@ const (
 )
 
 const (
-	tdsHeader     = 8
-	tdsLast       = 1        // status of a message's last packet
-	tdsLongest    = 64 << 10 // of a message that is read
-	tdsLogin7Size = 94       // fixed part of LOGIN7
-	tdsVersion72  = 0x72090002
-	tdsVersion74  = 0x74000004
+	tdsHeader  = 8
+	tdsLast    = 1        // status of a message's last packet
+	tdsLongest = 64 << 10 // of a message that is read
+	// tdsRefusalText is how much of a refusal is told, in UTF-16: what fits into
+	// one packet of 4096 bytes, which is what clients begin with.
+	tdsRefusalText = 1900
+	tdsLogin7Size  = 94 // fixed part of LOGIN7
+	tdsVersion72   = 0x72090002
+	tdsVersion74   = 0x74000004
 
 	tdsErrLogin   = 18456 // login failed
 	tdsErrRefused = 50000 // the first number that is no server's own
@@ -52,13 +55,8 @@ var errTDS = errors.New("malformed TDS message")
 // sqlserverSpeaks tells by the header of the first packet, which belongs to no
 // session yet.
 func sqlserverSpeaks(first []byte) bool {
-	switch {
-	case first[0] != tdsPrelogin && first[0] != tdsLogin7, len(first) > 1 && first[1] > tdsLast:
-		return false
-	case len(first) < 6:
-		return true
-	}
-	return binary.BigEndian.Uint16(first[2:]) > tdsHeader && binary.BigEndian.Uint16(first[4:]) == 0
+	return (first[0] == tdsPrelogin || first[0] == tdsLogin7) && first[1] <= tdsLast &&
+		binary.BigEndian.Uint16(first[2:]) > tdsHeader && binary.BigEndian.Uint16(first[4:]) == 0
 }
 
 // readTDS reads one message of one or more packets.
@@ -145,7 +143,7 @@ func tdsRefusal(r Refusal, old bool) []byte {
 		number, class = tdsErrLogin, 14
 	}
 	text := utf16.Encode([]rune(r.Text))
-	text = text[:min(len(text), 4000)]
+	text = text[:min(len(text), tdsRefusalText)]
 	e := binary.LittleEndian.AppendUint32(nil, number)
 	e = append(e, 1, class) // state, severity
 	e = tdsText(binary.LittleEndian.AppendUint16(e, uint16(len(text))), text)
@@ -208,7 +206,7 @@ func sqlserverPing(_ context.Context, c net.Conn, at Endpoint) (Pong, error) {
 	case a.number == tdsErrLogin:
 		p.Note = a.text
 	default:
-		return Pong{}, fmt.Errorf("the server says: %s (error %d)", a.text, a.number)
+		return Pong{}, &ServerError{Code: fmt.Sprintf("error %d", a.number), Text: a.text}
 	}
 	return p, nil
 }

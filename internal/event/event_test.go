@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -322,6 +323,70 @@ func TestStuckReader(t *testing.T) {
 			t.Errorf("%s", line)
 		}
 	})
+}
+
+// Those who emit at the same time do not wait one after the other.
+func TestStuckReaderOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &slow{take: make(chan struct{})}
+		w := NewWriter(out)
+		w.Emit(ConnOpen{})
+		synctest.Wait()
+		for range QueueSize {
+			w.Emit(ConnOpen{})
+		}
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { w.Emit(ConnOpen{}) })
+		}
+		wg.Wait()
+		if waited := time.Since(start); waited != Patience {
+			t.Errorf("waited %v, want %v", waited, Patience)
+		}
+		close(out.take)
+		w.Close()
+	})
+}
+
+// Close does not wait for the patience of an Emit before its own.
+func TestCloseWhileEmitWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &slow{take: make(chan struct{})}
+		w := NewWriter(out)
+		w.Emit(ConnOpen{})
+		synctest.Wait()
+		for range QueueSize {
+			w.Emit(ConnOpen{})
+		}
+		go w.Emit(ConnOpen{})
+		synctest.Wait()
+		start := time.Now()
+		w.Close()
+		if waited := time.Since(start); waited != Patience {
+			t.Errorf("waited %v, want %v", waited, Patience)
+		}
+		close(out.take)
+	})
+}
+
+// once is an output that must not be closed twice.
+type once struct{ sink }
+
+func (o *once) Close() error {
+	if o.closed {
+		return os.ErrClosed
+	}
+	return o.sink.Close()
+}
+
+func TestCloseTwice(t *testing.T) {
+	w := NewWriter(&once{})
+	for range 2 {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // Close does not wait for ever.

@@ -10,8 +10,8 @@ import (
 const (
 	// QueueSize is how many lines may wait for the reader.
 	QueueSize = 8192
-	// Patience is how long Emit waits for a reader that has stopped reading,
-	// once, and Close for what is still in the queue.
+	// Patience is how long all Emits together wait for a reader that has stopped
+	// reading, and Close for what is still in the queue.
 	Patience = 2 * time.Second
 )
 
@@ -27,11 +27,13 @@ type Writer struct {
 	// Nil does nothing.
 	Failed func(error)
 
-	out   io.WriteCloser
-	queue chan []byte
-	done  chan struct{} // closed when the goroutine has ended
+	out    io.WriteCloser
+	queue  chan []byte
+	done   chan struct{} // closed when the goroutine has ended
+	ending chan struct{} // closed by Close: no Emit waits any more
+	close  func() error  // once
 
-	mu      sync.Mutex // held to enqueue, so that the order is that of the times
+	turn    chan struct{} // holds one while somebody enqueues, so that the order is that of the times
 	closed  bool
 	stuck   bool // somebody has waited in vain, and the queue is not half empty yet
 	dropped int64
@@ -40,20 +42,25 @@ type Writer struct {
 // NewWriter returns a Writer to out. The caller ends it with Close, which closes
 // out. Fields may be set until the first Emit.
 func NewWriter(out io.WriteCloser) *Writer {
-	w := &Writer{out: out, queue: make(chan []byte, QueueSize), done: make(chan struct{})}
+	w := &Writer{
+		out: out, queue: make(chan []byte, QueueSize),
+		done: make(chan struct{}), ending: make(chan struct{}), turn: make(chan struct{}, 1),
+	}
+	w.close = sync.OnceValue(w.end)
 	go w.run()
 	return w
 }
 
-// Emit queues e. When the queue is full it waits up to Patience for the reader.
-// Then events are dropped, without a wait and counted by a Dropped, until the
-// reader has taken half the queue. It is safe for concurrent use.
+// Emit queues e. When the queue is full it waits for the reader, and others wait
+// for their turn, all of them together up to Patience. Then events are dropped,
+// without a wait and counted by a Dropped, until the reader has taken half the
+// queue. It is safe for concurrent use.
 func (w *Writer) Emit(e Event) {
 	if w == nil {
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.turn <- struct{}{}
+	defer func() { <-w.turn }()
 	if w.closed {
 		return
 	}
@@ -85,26 +92,31 @@ func (w *Writer) put(e Event) bool {
 	case w.queue <- line:
 		return true
 	case <-timer.C:
-		w.stuck = true
-		return false
+	case <-w.ending:
 	}
+	w.stuck = true
+	return false
 }
 
 // Close writes what is queued, for up to Patience, and closes the output.
-// Events after it are dropped.
+// Events after it are dropped. It may be called more than once.
 func (w *Writer) Close() error {
 	if w == nil {
 		return nil
 	}
-	w.mu.Lock()
-	if !w.closed {
-		if w.dropped > 0 && len(w.queue) < QueueSize {
-			w.put(Dropped{Count: w.dropped})
-		}
-		w.closed = true
-		close(w.queue)
+	return w.close()
+}
+
+// end does the work of Close.
+func (w *Writer) end() error {
+	close(w.ending)
+	w.turn <- struct{}{}
+	if w.dropped > 0 && len(w.queue) < QueueSize {
+		w.put(Dropped{Count: w.dropped})
 	}
-	w.mu.Unlock()
+	w.closed = true
+	close(w.queue)
+	<-w.turn
 	timer := time.NewTimer(Patience)
 	defer timer.Stop()
 	select {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,14 +29,15 @@ import (
 type Gate struct {
 	UID int // as os.Geteuid returns it
 	// Report is told once for each foreign user, with a ForeignUserError, and
-	// once for each other reason, with an UnidentifiedError. Nil does nothing.
+	// once for each other reason, with an UnidentifiedError. It is called
+	// concurrently and holds up the refused connection only. Nil does nothing.
 	Report func(error)
 	Log    *slog.Logger
 
 	mu       sync.Mutex
 	foreign  map[int]*ForeignUserError // told about already
-	lost     sync.Once
-	unusable sync.Once
+	lost     atomic.Bool               // told about
+	unusable atomic.Bool               // told about
 }
 
 // ForeignUserError says that another user of this machine has connected.
@@ -94,14 +96,16 @@ func (g *Gate) Admit(c net.Conn) error {
 		return nil
 	}
 	unidentified := &UnidentifiedError{Err: err}
-	once := &g.unusable
+	told := &g.unusable
 	if errors.Is(err, sockets.ErrGone) {
 		if left(c) {
 			return unidentified // nothing is lost: not worth a word
 		}
-		once = &g.lost
+		told = &g.lost
 	}
-	once.Do(func() { g.report(unidentified) })
+	if !told.Swap(true) {
+		g.report(unidentified)
+	}
 	return unidentified
 }
 
@@ -110,14 +114,23 @@ const mostForeign = 64
 
 // refuse tells about a foreign user, the first time.
 func (g *Gate) refuse(uid int) error {
+	err, first := g.stranger(uid)
+	if first {
+		g.report(err)
+	}
+	return err
+}
+
+// stranger returns the error about a foreign user, and whether it is to be told.
+func (g *Gate) stranger(uid int) (err *ForeignUserError, first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err, known := g.foreign[uid]; known {
-		return err
+		return err, false
 	}
-	err := &ForeignUserError{UID: uid}
+	err = &ForeignUserError{UID: uid}
 	if len(g.foreign) == mostForeign {
-		return err
+		return err, false
 	}
 	if name := sockets.UserName(uid); name != strconv.Itoa(uid) {
 		err.User = name
@@ -126,8 +139,7 @@ func (g *Gate) refuse(uid int) error {
 		g.foreign = make(map[int]*ForeignUserError)
 	}
 	g.foreign[uid] = err
-	g.report(err)
-	return err
+	return err, true
 }
 
 func (g *Gate) report(err error) {

@@ -25,6 +25,22 @@ func (e *PortTakenError) Error() string {
 	return text
 }
 
+// PortSquattedError says that another user listens on a port that clients may
+// have stored, and would get what they send, passwords included.
+type PortSquattedError struct {
+	Addr   string // host:port
+	Holder string // who listens there, for people
+}
+
+func (e *PortSquattedError) Error() string {
+	return fmt.Sprintf("address %s, the usual one for this, is in use by %s", e.Addr, e.Holder)
+}
+
+// Hint says what is at risk and what to do.
+func (e *PortSquattedError) Hint() string {
+	return "clients that are set up for it would talk to that user; take another with --port, or other ports with --port-range"
+}
+
 // NotLoopbackError says that an address would let other machines in.
 type NotLoopbackError struct {
 	Addr string

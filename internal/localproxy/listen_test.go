@@ -49,6 +49,17 @@ func TestListen(t *testing.T) {
 	}
 }
 
+// leaveStale makes a socket as a killed process leaves it.
+func leaveStale(t *testing.T, path string) {
+	t.Helper()
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	dead.Close()
+}
+
 // socketDir is short: the path of a test's own directory may be too long.
 func socketDir(t *testing.T) string {
 	t.Helper()
@@ -95,12 +106,7 @@ func TestListenSocket(t *testing.T) {
 // What a killed process leaves is taken over.
 func TestListenStaleSocket(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.SetUnlinkOnClose(false)
-	dead.Close()
+	leaveStale(t, path)
 	ln, err := Listen("unix:"+path, false)
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +124,7 @@ func TestSocketOfAnotherStays(t *testing.T) {
 	if err := os.Rename(path, path+".old"); err != nil {
 		t.Fatal(err)
 	}
-	other, err := Listen("unix:"+path, false)
+	other, err := net.Listen("unix", path) // which asks for no lock
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +144,9 @@ func TestListenNotSocket(t *testing.T) {
 	for _, path := range []string{path, dir} {
 		if _, err := Listen("unix:"+path, false); !errors.Is(err, ErrNotSocket) {
 			t.Errorf("Listen = %v, want %v", err, ErrNotSocket)
+		}
+		if left, err := filepath.Glob(path + ".*"); err != nil || len(left) > 0 {
+			t.Errorf("left: %v, %v", left, err)
 		}
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "precious" {

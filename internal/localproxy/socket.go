@@ -44,9 +44,15 @@ func (e *PathTooLongError) Error() string {
 // SocketPath returns PATH of an address unix:PATH.
 func SocketPath(addr string) (path string, ok bool) { return strings.CutPrefix(addr, "unix:") }
 
+// lockSuffix makes the name of the file whose lock says who has a socket's
+// path. It is not just .lock, which PostgreSQL servers use.
+const lockSuffix = ".tshx-lock"
+
 // listenSocket listens on a socket that its owner alone may connect to (where
 // the system asks, as Linux and macOS do). A socket that nobody serves any more
-// is taken over. The listener's Close removes the socket.
+// is taken over, by one process only: it holds the lock of the path from before
+// it looks until the listener's Close, which removes the socket and the lock's
+// file.
 func listenSocket(path string) (net.Listener, error) {
 	if path == "" {
 		return nil, errors.New("listen address unix: has no path")
@@ -58,11 +64,29 @@ func listenSocket(path string) (net.Listener, error) {
 	if len(path) >= maxSocketPath {
 		return nil, &PathTooLongError{Path: path}
 	}
+	lock, err := lockPath(path + lockSuffix)
+	if errors.Is(err, errLocked) || errors.Is(err, fs.ErrPermission) && isSocket(path) { // another user's
+		return nil, &SocketTakenError{Path: path}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on unix:%s: %w", path, err)
+	}
+	ln, err := listenLocked(path, lock)
+	if err != nil {
+		lock.release()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// listenLocked is listenSocket for whoever holds the lock, which is the
+// listener's when there is no error.
+func listenLocked(path string, lock *pathLock) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
 	ln, err := bindPrivate(path)
-	if conn.AddrInUse(err) { // somebody was faster
+	if conn.AddrInUse(err) { // somebody who asks for no lock was faster
 		return nil, &SocketTakenError{Path: path}
 	}
 	if err != nil {
@@ -74,8 +98,16 @@ func listenSocket(path string) (net.Listener, error) {
 		ln.Close()
 		return nil, fmt.Errorf("listen on unix:%s: %w", path, err)
 	}
-	return &socketListener{UnixListener: ln, path: path, info: info}, nil
+	return &socketListener{UnixListener: ln, path: path, info: info, lock: lock}, nil
 }
+
+func isSocket(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().Type() == fs.ModeSocket
+}
+
+// errLocked says that another process has the lock of a path.
+var errLocked = errors.New("locked by another process")
 
 // removeStale removes a socket that nobody serves.
 func removeStale(path string) error {
@@ -122,10 +154,14 @@ type socketListener struct {
 	*net.UnixListener
 	path string
 	info fs.FileInfo
+	lock *pathLock
 	once sync.Once
 }
 
 func (l *socketListener) Close() error {
-	l.once.Do(func() { removeSame(l.path, l.info) }) // what is left is found stale by the next one
+	l.once.Do(func() {
+		removeSame(l.path, l.info) // what is left is found stale by the next one
+		l.lock.release()
+	})
 	return l.UnixListener.Close()
 }

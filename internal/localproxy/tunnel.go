@@ -19,16 +19,17 @@ type Tunnel struct {
 	// replays those bytes, also when it fails. A failed one leaves client open;
 	// its cl may be nil if nothing was read.
 	Dial func(ctx context.Context, client net.Conn) (cl, upstream net.Conn, err error)
-	// Failed is called before client is closed when Dial fails, and when the
-	// upstream ends without a byte and Check calls that a failure. It may tell
-	// the client why, in the client's own protocol; client replays what it has
-	// said. Nil does nothing.
+	// Failed is called before client is closed when Dial fails, and when Check
+	// returns an error. It may tell the client why, in the client's own protocol;
+	// client replays what it has said, and the end of the context breaks it. It
+	// is not called when the context has ended. Nil does nothing.
 	Failed func(client net.Conn, err error)
 	// Report is told about each failed connection. Nil logs only.
 	Report func(err error)
-	// Check judges a connection that has ended in order: an error is a failure
-	// after all. Nil takes it for what it seems.
-	Check func(conn.Stats) error
+	// Check judges an upstream that has ended before it sent a byte and before
+	// the client ended its side: an error is a failure. head is what the client
+	// has sent, up to its first 4 KiB. Nil takes the end for what it seems.
+	Check func(head []byte) error
 	// Opened is called for each accepted connection before its dial, Closed at
 	// its end. Nil does nothing.
 	Opened func(Connection)
@@ -93,35 +94,34 @@ func (t *Tunnel) serve(ctx context.Context, client net.Conn) End {
 		if cl == nil {
 			cl = client
 		}
-		if t.Failed != nil {
-			t.Failed(cl, err)
-		}
+		t.refuse(ctx, cl, err)
 		return end
 	}
 	var refused error
 	o := conn.Options{}
-	if t.Failed != nil && t.Check != nil {
-		o.Unanswered = func(client net.Conn) { refused = t.unanswered(client) }
+	if t.Check != nil {
+		o.Unanswered = func(client net.Conn) {
+			head := sent(client)
+			if refused = t.Check(head); refused != nil {
+				t.refuse(ctx, conn.Buffered(client, head), refused)
+			}
+		}
 	}
 	st, err := conn.SpliceWith(ctx, cl, upstream, o)
-	if refused == nil && err == nil && t.Check != nil {
-		refused = t.Check(st)
-	}
 	if refused != nil { // however the directions ended
 		return End{Stats: st, Reason: Refused, Err: refused}
 	}
 	return End{Stats: st, Reason: reason(st, err), Err: err}
 }
 
-// unanswered tells a client whose upstream has ended without a byte, unless
-// that is in order, and returns what it told.
-func (t *Tunnel) unanswered(client net.Conn) error {
-	head := sent(client)
-	err := t.Check(conn.Stats{Sent: int64(len(head)), RemoteFirst: true})
-	if err != nil {
-		t.Failed(conn.Buffered(client, head), err)
+// refuse lets Failed tell a client, for as long as ctx has not ended.
+func (t *Tunnel) refuse(ctx context.Context, client net.Conn, err error) {
+	if t.Failed == nil || ctx.Err() != nil {
+		return
 	}
-	return err
+	stop := context.AfterFunc(ctx, func() { conn.Abort(client) })
+	defer stop()
+	t.Failed(client, err)
 }
 
 // sent returns what client replays, without waiting for more.

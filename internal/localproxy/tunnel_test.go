@@ -72,11 +72,11 @@ func tunnelled(t *testing.T, tun *Tunnel, addr string, server, client func(net.C
 var errSilent = errors.New("no answer")
 
 // silentIsFailure is a Check.
-func silentIsFailure(st conn.Stats) error {
-	if st.RemoteFirst && st.Received == 0 && st.Sent > 0 && st.Sent != 3 {
-		return errSilent
+func silentIsFailure(head []byte) error {
+	if string(head) == "bye" {
+		return nil
 	}
-	return nil
+	return errSilent
 }
 
 func TestTunnelEnds(t *testing.T) {
@@ -213,6 +213,37 @@ func TestTunnelReportsWhomItTells(t *testing.T) {
 		if string(got) != "sorry: no answer" || !errors.Is(reported, errSilent) {
 			t.Fatalf("read %q, reported %v", got, reported)
 		}
+	}
+}
+
+// The end of the context cuts a refusal under way, and lets none begin.
+func TestTunnelRefusalEnds(t *testing.T) {
+	down := errors.New("down")
+	for name, begun := range map[string]bool{"under way": true, "not begun": false} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			local, client := net.Pipe()
+			defer client.Close()
+			told := false
+			tun := &Tunnel{
+				Dial: func(_ context.Context, c net.Conn) (net.Conn, net.Conn, error) {
+					if !begun {
+						cancel()
+					}
+					return conn.Buffered(c, []byte("hello")), nil, down
+				},
+				Failed: func(c net.Conn, _ error) {
+					told = true
+					io.ReadFull(c, make([]byte, len("hello")))
+					cancel()
+					c.Read(make([]byte, 1)) // says nothing more
+				},
+			}
+			tun.ServeConn(ctx, local)
+			if told != begun {
+				t.Errorf("told %v", told)
+			}
+		})
 	}
 }
 

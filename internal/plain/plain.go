@@ -7,6 +7,19 @@ import (
 	"unicode"
 )
 
+// Copyable returns s on one line with each character that a terminal might obey,
+// and each byte that is no UTF-8, as a question mark. White space stays as it
+// is, unlike in Line: what is to be copied, such as a command line or a path,
+// loses nothing that it may have in good faith.
+func Copyable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
 // Line returns s as one line without control characters and bytes that are no
 // UTF-8, with runs of white space folded, cut to at most most characters. Zero
 // does not cut.

@@ -2,6 +2,19 @@ package plain
 
 import "testing"
 
+func TestCopyable(t *testing.T) {
+	for in, want := range map[string]string{
+		"psql '/two  spaces/x'":       "psql '/two  spaces/x'",
+		"a\nb\tc\x1b[2J\u009b\u202ed": "a?b?c?[2J??d",
+		"bad\xff":                     "bad?",
+		"naïve …":                     "naïve …",
+	} {
+		if got := Copyable(in); got != want {
+			t.Errorf("Copyable(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestLine(t *testing.T) {
 	for _, tt := range []struct {
 		in   string

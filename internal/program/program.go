@@ -122,6 +122,5 @@ func usageOf(name string, err error) error {
 	return Usagef("%v; see: %s --help", err, help)
 }
 
-// Line returns an error as one line
-// that no terminal obeys.
+// Line returns an error as one line that no terminal obeys.
 func Line(err error) string { return plain.Line(err.Error(), 0) }

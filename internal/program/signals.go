@@ -5,7 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -25,12 +25,16 @@ type signalError struct {
 
 func (e signalError) Error() string { return "received " + e.sig.String() }
 
-// passing counts those who asked to let signals pass.
-type passing struct {
-	atomic.Int32
+// caught are the signals that Signals waits for.
+type caught struct {
+	ch   chan os.Signal
+	sigs []os.Signal
+
+	mu   sync.Mutex
+	pass int // how many have asked to let them pass
 }
 
-type passingKey struct{}
+type caughtKey struct{}
 
 // Signals returns a context that the first SIGINT, SIGTERM or SIGHUP ends. A
 // second one, later than sameSignal, exits the process at once.
@@ -38,19 +42,18 @@ type passingKey struct{}
 // SIGPIPE is ignored here, so that a reader of our output who leaves does not
 // end the connections of others; children still get the default.
 func Signals(parent context.Context) (context.Context, func()) {
-	pass := &passing{}
-	ctx, cancel := context.WithCancelCause(context.WithValue(parent, passingKey{}, pass))
 	ch := make(chan os.Signal, 2)
-	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
+	c := &caught{ch: ch, sigs: []os.Signal{os.Interrupt, syscall.SIGTERM}}
 	if !signal.Ignored(syscall.SIGHUP) { // as nohup(1) wants it
-		signal.Notify(ch, syscall.SIGHUP)
+		c.sigs = append(c.sigs, syscall.SIGHUP)
 	}
+	ctx, cancel := context.WithCancelCause(context.WithValue(parent, caughtKey{}, c))
+	signal.Notify(ch, c.sigs...)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	go func() {
 		var first time.Time
 		for sig := range ch {
 			switch {
-			case pass.Load() > 0:
 			case first.IsZero():
 				first = time.Now()
 				cancel(signalError{sig})
@@ -64,14 +67,29 @@ func Signals(parent context.Context) (context.Context, func()) {
 
 // PassSignals makes the signals that Signals waits for do nothing until release
 // is called: somebody else sees to them, such as a program that runs in our
-// place (internal/child). A ctx that is not from Signals has none to pass.
+// place. So that none is lost, that other must be ready for them before
+// (child.Command.Signals). What has come before ends ctx as ever. A ctx that is
+// not from Signals has none to pass.
 func PassSignals(ctx context.Context) (release func()) {
-	pass, ok := ctx.Value(passingKey{}).(*passing)
+	c, ok := ctx.Value(caughtKey{}).(*caught)
 	if !ok {
 		return func() {}
 	}
-	pass.Add(1)
-	return func() { pass.Add(-1) }
+	nobody := make(chan os.Signal, 1) // so that none ends the process
+	signal.Notify(nobody, c.sigs...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pass++; c.pass == 1 {
+		signal.Stop(c.ch) // what has come by now is in there, and counts
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.pass--; c.pass == 0 {
+			signal.Notify(c.ch, c.sigs...)
+		}
+		signal.Stop(nobody)
+	}
 }
 
 // Signalled reports whether a signal has ended ctx.

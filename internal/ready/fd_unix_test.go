@@ -5,7 +5,9 @@ package ready
 import (
 	"errors"
 	"io"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -41,6 +43,57 @@ func TestOpenFD(t *testing.T) {
 	f.Close()
 	if b, err := io.ReadAll(r); err != nil || string(b) != "ready" {
 		t.Errorf("read %q, %v", b, err)
+	}
+}
+
+// What is no regular file would be replaced, which is never meant.
+func TestFileOverSomethingElse(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := errors.Join(unix.Mkfifo("pipe", 0o600), os.Symlink("nowhere", "link"), os.Symlink(os.DevNull, "device")); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("unix", "socket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	// A device as such can only be made by root: /dev/null is tried where a
+	// mistake would do no harm.
+	paths := []string{"pipe", "link", "device", "socket"}
+	if os.Geteuid() != 0 {
+		paths = append(paths, os.DevNull)
+	}
+	for _, path := range paths {
+		f, err := NewFile(path)
+		if err == nil {
+			f.Remove()
+		}
+		if !errors.Is(err, errNotRegular) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// A service manager that does not read is not waited for.
+func TestNotifyUnread(t *testing.T) {
+	dir, err := os.MkdirTemp("", "tshx") // short, for the path of a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	name := filepath.Join(dir, "notify")
+	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Skip(err) // a system without
+	}
+	defer ln.Close()
+	for err == nil { // until its queue is full
+		err = Notify(name, "READY=1")
+	}
+	// Linux waits, others say at once that there is no room.
+	if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, unix.ENOBUFS) {
+		t.Error(err)
 	}
 }
 

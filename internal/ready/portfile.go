@@ -26,15 +26,18 @@ type File struct {
 	info fs.FileInfo // of what was published; nil before
 }
 
+var errNotRegular = errors.New("there is something that is not a regular file")
+
 // NewFile makes sure that path can be written, and publishes nothing yet. The
-// caller ends it with Remove. A path that is a directory is refused.
+// caller ends it with Remove. What is at path must be a regular file, or nothing:
+// a device, a pipe or a link would not be written to but replaced.
 func NewFile(path string) (*File, error) {
 	path, err := filepath.Abs(path) // where we are now counts
 	if err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil, &fs.PathError{Op: "write", Path: path, Err: errors.New("is a directory")}
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "write", Path: path, Err: errNotRegular}
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {

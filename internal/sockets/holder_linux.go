@@ -22,7 +22,7 @@ func Holder(addr *net.TCPAddr) (Process, bool) {
 	if !found {
 		return Process{}, false
 	}
-	p := Process{User: UserName(s.uid)}
+	p := Process{UID: s.uid, User: UserName(s.uid), Listens: s.state == stateListen}
 	if pid := pidOf("/proc", s.inode); pid != 0 {
 		if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil {
 			p.PID, p.Name = pid, strings.TrimSuffix(string(name), "\n")

@@ -10,7 +10,7 @@ import (
 )
 
 func TestHolder(t *testing.T) {
-	self := Process{PID: os.Getpid(), User: UserName(os.Geteuid())}
+	self := Process{PID: os.Getpid(), UID: os.Geteuid(), User: UserName(os.Geteuid()), Listens: true}
 	name, err := os.ReadFile("/proc/self/comm")
 	if err != nil {
 		t.Fatal(err)

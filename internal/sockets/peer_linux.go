@@ -6,11 +6,17 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
+
+// Checks reports whether PeerUID can tell who connects to a listener at addr.
+func Checks(addr net.Addr) bool {
+	return addr.Network() == "unix" || strings.HasPrefix(addr.Network(), "tcp")
+}
 
 // PeerUID returns the effective user id of the process that connected c, which
 // is a TCP or a unix connection. On a unix socket it is the user at the time of

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Checks reports whether PeerUID can tell who connects to a listener at addr.
+func Checks(addr net.Addr) bool { return addr.Network() == "unix" }
+
 // PeerUID returns the effective user id of the process that connected c, as it
 // was at the time of connect(2). This system tells it for unix sockets only;
 // TCP connections get ErrUnknown.

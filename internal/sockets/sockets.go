@@ -40,9 +40,18 @@ type Process struct {
 	// Name is what the process calls itself, empty where PID is 0. It may hold
 	// any bytes.
 	Name string
+	UID  int    // effective user id of who made the socket
 	User string // as UserName writes it
+	// Listens is false where a mere connection holds the port: what connects to
+	// it does not reach the process.
+	Listens bool
 }
 
+// Foreign reports whether the process could receive what is meant for the user
+// uid: it listens and belongs to somebody else, who is not root either.
+func (p Process) Foreign(uid int) bool { return p.Listens && p.UID != uid && p.UID != 0 }
+
+// String names the process for people.
 func (p Process) String() string {
 	if p.PID == 0 {
 		return "a process of user " + p.User
