@@ -133,11 +133,11 @@ func httpURL(e Endpoint) string {
 }
 
 // curlArgs is a request to an HTTP engine for target, which begins with a
-// slash.
+// slash. It ends with an error where the answer is one.
 func curlArgs(e Endpoint, target string) []string {
-	var args []string
+	args := []string{"-sS", "--fail-with-body"}
 	if e.Socket != "" {
-		args = []string{"--unix-socket", e.Socket}
+		args = append(args, "--unix-socket", e.Socket)
 	}
 	if !e.Tunnel {
 		args = append(args, "--cacert", e.Files.CA, "--cert", e.Files.Cert, "--key", e.Files.Key)

@@ -1,6 +1,7 @@
 package dbproxy
 
 import (
+	"net"
 	"net/url"
 
 	"tshx/internal/tlsroute"
@@ -30,6 +31,9 @@ func redisArgs(e Endpoint) []string {
 	}
 	if !e.Tunnel {
 		args = append(args, "--tls", "--cacert", e.Files.CA, "--cert", e.Files.Cert, "--key", e.Files.Key)
+		if e.Host != "" && e.Host != "localhost" && net.ParseIP(e.Host) == nil { // it sends no name by itself
+			args = append(args, "--sni", e.Host)
+		}
 	}
 	return args
 }
