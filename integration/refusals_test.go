@@ -313,7 +313,18 @@ func TestWrongClient(t *testing.T) {
 				o := transportNamed(t, way).options()
 				own := launch(t, o, tshxPath, "proxy", "db", s.database, "--tunnel")
 				p := launch(t, o, tshxPath, "proxy", "db", tt.database, "--tunnel")
-				code, said := s.asksAt(t, own.printed("connect: "), own.lineAfter("address: "), p.lineAfter("address: "))
+				tries := 1
+				if tt.database == "my" { // whose server speaks first: a client that is slow to begin gets its greeting
+					tries = 5
+				}
+				var code int
+				var said string
+				for range tries {
+					code, said = s.asksAt(t, own.printed("connect: "), own.lineAfter("address: "), p.lineAfter("address: "))
+					if strings.Contains(said, tt.says[0]) {
+						break
+					}
+				}
 				s.told(t, code, said, tt.says)
 				right.answered(t, p)
 			})

@@ -29,7 +29,8 @@ type Stats struct {
 	Sent     int64         // bytes from the local side to the remote side
 	Received int64         // bytes from the remote side to the local side
 	Duration time.Duration // from the start of the splice to the end of both directions
-	// RemoteFirst says that the remote side's stream ended before the local's.
+	// RemoteFirst says that the remote side's stream ended, or took no more, before
+	// the local's ended.
 	RemoteFirst bool
 }
 

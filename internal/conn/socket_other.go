@@ -4,6 +4,7 @@ package conn
 
 import (
 	"errors"
+	"io"
 	"net"
 )
 
@@ -14,3 +15,6 @@ type socket struct{}
 func newSocket(net.Conn) *socket { return nil }
 
 func (*socket) read(bool) (*[]byte, int, error) { return nil, 0, errors.ErrUnsupported }
+
+// Writer returns c.
+func Writer(c net.Conn) io.Writer { return c }

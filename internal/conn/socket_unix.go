@@ -10,6 +10,11 @@ import (
 	"syscall"
 )
 
+// maxDirect is after how many reads that got something the Go scheduler is told
+// of one: its monitor sees to it that a stream without a pause does not keep the
+// other goroutines waiting.
+const maxDirect = 16
+
 // socket reads a TCP or Unix connection and takes a buffer only when something
 // has arrived. It belongs to one goroutine at a time.
 type socket struct {
@@ -19,10 +24,11 @@ type socket struct {
 	// explain gives errors the words of a Watched connection. May be nil.
 	explain func(error) error
 
-	wait bool
-	buf  *[]byte
-	n    int
-	err  error
+	wait   bool
+	streak int // reads since the last that found nothing
+	buf    *[]byte
+	n      int
+	err    error
 }
 
 // newSocket returns nil where c is no socket.
@@ -61,11 +67,11 @@ func (s *socket) read(wait bool) (*[]byte, int, error) {
 	s.buf = nil
 	switch {
 	case err != nil: // closed here, or a deadline
-		err = s.named(err)
+		err = s.said(err)
 	case s.err == syscall.EAGAIN:
 		err = errNotNow
 	case s.err != nil:
-		err = s.named(os.NewSyscallError("read", s.err))
+		err = s.said(os.NewSyscallError("read", s.err))
 	case n == 0:
 		err = io.EOF
 	default:
@@ -81,28 +87,44 @@ func (s *socket) read(wait bool) (*[]byte, int, error) {
 func (s *socket) attempt(fd uintptr) bool {
 	s.buf = buffers.Get().(*[]byte)
 	for {
-		if s.n, s.err = syscall.Read(int(fd), *s.buf); s.err != syscall.EINTR {
+		if s.streak++; s.streak%maxDirect != 0 {
+			s.n, s.err = directRead(fd, *s.buf)
+		} else {
+			s.n, s.err = syscall.Read(int(fd), *s.buf)
+		}
+		if s.err != syscall.EINTR {
 			break
 		}
 	}
 	if s.err == nil {
 		return true
 	}
+	s.streak = 0
 	buffers.Put(s.buf)
 	s.buf, s.n = nil, 0
 	return s.err != syscall.EAGAIN || !s.wait
 }
 
-// named makes err what Read of the connection would have returned.
-func (s *socket) named(err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		err = op.Err
-	}
+// said makes err what Read of the connection would have returned.
+func (s *socket) said(err error) error {
 	if s.explain != nil {
-		if said := s.explain(err); said != err {
+		if said := s.explain(bare(err)); said != bare(err) {
 			return said
 		}
 	}
-	local := s.conn.LocalAddr()
-	return &net.OpError{Op: "read", Net: local.Network(), Source: local, Addr: s.conn.RemoteAddr(), Err: err}
+	return named(s.conn, "read", err)
+}
+
+// bare is err without what package net says around it.
+func bare(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
+
+// named makes err what an operation on c would have returned.
+func named(c net.Conn, op string, err error) error {
+	local := c.LocalAddr()
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: c.RemoteAddr(), Err: bare(err)}
 }

@@ -122,8 +122,12 @@ func (s *splicer) run(ctx context.Context) (Stats, error) {
 
 // half copies one direction and ends it.
 func (s *splicer) half(dst, src net.Conn) int64 {
-	n, rerr, werr := pump(watched{dst, s}, src)
-	s.first.CompareAndSwap(nil, &src)
+	n, rerr, werr := pump(watched{dst, Writer(dst), s}, src)
+	ended := src
+	if werr != nil { // what src has to say is not over
+		ended = dst
+	}
+	s.first.CompareAndSwap(nil, &ended)
 	if s.replay != nil && src == s.remote && *s.first.Load() == src && n == 0 && werr == nil {
 		s.unanswer(rerr)
 	}
@@ -150,7 +154,8 @@ func (s *splicer) half(dst, src net.Conn) int64 {
 // what there is to replay.
 type watched struct {
 	net.Conn
-	s *splicer
+	out io.Writer
+	s   *splicer
 }
 
 func (w watched) Write(p []byte) (int, error) {
@@ -162,7 +167,7 @@ func (w watched) Write(p []byte) (int, error) {
 			r.drop()
 		}
 	}
-	n, err := w.Conn.Write(p)
+	n, err := w.out.Write(p)
 	w.s.writing.Add(-1)
 	if w.s.lingering.Load() {
 		w.s.moved.Store(time.Now().UnixNano())

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"time"
 
 	"tshx/internal/tlsroute"
 )
@@ -63,15 +64,18 @@ func (u *Upstream) Dial(ctx context.Context, client net.Conn) (cl, upstream net.
 	}
 	dialing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	l := u.lookAt(client, cancel)
+	l, began := u.lookAt(client, cancel), time.Now()
 	cert := u.Cert
 	if !show {
 		cert = nil
 	}
 	upstream, err = u.Dialer.Dial(dialing, u.Engine.Route(u.Database, cert))
 	grace := lookTime
-	if err != nil || u.Engine.ServerFirst {
+	switch {
+	case err != nil:
 		grace = 0
+	case u.Engine.ServerFirst:
+		grace = lookServerFirst - time.Since(began)
 	}
 	client, wrong := l.end(ctx, grace)
 	if wrong != nil {

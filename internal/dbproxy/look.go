@@ -15,6 +15,10 @@ const (
 	// lookTime is how long a client that must speak first is waited for once its
 	// upstream is there. Nothing is lost by it: neither side would move.
 	lookTime = time.Second
+	// lookServerFirst is how long one is waited for that should wait for the
+	// server, from its connection on: what it hears first it takes for an answer. A
+	// dial takes longer as a rule.
+	lookServerFirst = 3 * time.Millisecond
 )
 
 // look reads what a client sends while its upstream is being dialled.
@@ -52,7 +56,7 @@ func (u *Upstream) listen(client net.Conn) ([]byte, error) {
 
 // words reads once, which is enough in practice: a client's first message
 // arrives in one piece. Only where web pages are kept out it reads on to the end
-// of a request's head. The end of a stream is found again by the next reader; an
+// of what may be a request's head. The end of a stream is found again by the next reader; an
 // error is not, and must not look like the end.
 func (u *Upstream) words(client net.Conn) ([]byte, error) {
 	var first []byte
@@ -63,7 +67,7 @@ func (u *Upstream) words(client net.Conn) ([]byte, error) {
 		switch {
 		case err != nil && !conn.Orderly(err) && !isTimeout(err):
 			return first, err
-		case err != nil, !u.keepsPagesOut(client), headEnds(first), len(first) >= httpHead:
+		case err != nil, !u.keepsPagesOut(client), !mayBeRequest(first), headEnds(first), len(first) >= httpHead:
 			return first, nil
 		}
 	}

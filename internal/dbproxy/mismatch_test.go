@@ -210,7 +210,7 @@ var encodeSSLRequest = []byte{0, 0, 0, 8, 4, 210, 22, 47}
 // TestLookWaits: a silent client holds up nobody, but for the bounded time in
 // which nothing could happen anyway.
 func TestLookWaits(t *testing.T) {
-	for engine, want := range map[*Engine]time.Duration{&mysql: 0, &redis: lookTime} {
+	for engine, want := range map[*Engine]time.Duration{&mysql: lookServerFirst, &redis: lookTime} {
 		synctest.Test(t, func(t *testing.T) {
 			client, local := net.Pipe()
 			defer client.Close()

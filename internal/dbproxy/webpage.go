@@ -77,6 +77,12 @@ func (u *Upstream) judgePage(client net.Conn, first []byte) error {
 	return foreign(siteHeader, func(v string) bool { return v == "cross-site" || v == "same-site" })
 }
 
+// mayBeRequest reports whether first begins with text, as a request does.
+func mayBeRequest(first []byte) bool {
+	line, _, _ := bytes.Cut(bytes.TrimLeft(first, "\r\n"), []byte("\n"))
+	return !bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\r' && r != '\t' })
+}
+
 // headEnds reports whether first has all of a request's head.
 func headEnds(first []byte) bool {
 	first = bytes.TrimLeft(first, "\r\n")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"tshx/internal/tlsroute"
 )
@@ -123,6 +124,25 @@ func TestWebPageLookEnds(t *testing.T) {
 			}
 			client.Close()
 			local.Close()
+		})
+	}
+}
+
+// What cannot be a request is not waited for.
+func TestWebPageLookAtOthers(t *testing.T) {
+	for _, first := range []string{"\x00\x11ClickHouse client", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"} {
+		synctest.Test(t, func(t *testing.T) {
+			client, local := net.Pipe()
+			defer client.Close()
+			defer local.Close()
+			go client.Write([]byte(first))
+			local.SetDeadline(time.Now().Add(time.Minute))
+			start := time.Now()
+			up := &Upstream{Engine: &clickhouseHTTP, Tunnel: true}
+			got, err := up.words(local)
+			if string(got) != first || err != nil || time.Since(start) > 0 {
+				t.Errorf("%q, %v after %v", got, err, time.Since(start))
+			}
 		})
 	}
 }

@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,7 @@ type flight struct {
 // nothing while it is idle, and as good as nothing in Write.
 type watched struct {
 	net.Conn // a *net.TCPConn; not by that type, whose ReadFrom would go past Write
+	out      io.Writer
 	look     func() (flight, error)
 
 	armed atomic.Bool // a look is due
@@ -65,7 +67,7 @@ func (w *watched) Write(p []byte) (int, error) {
 	if !w.armed.Load() {
 		w.arm()
 	}
-	n, err := w.Conn.Write(p)
+	n, err := w.out.Write(p)
 	return n, w.explain(err)
 }
 

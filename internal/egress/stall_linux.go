@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tshx/internal/conn"
 )
 
 // Bounds of what counts as lost: how often the kernel has sent again what is
@@ -22,7 +24,7 @@ func watch(c *net.TCPConn) net.Conn {
 	if err != nil {
 		return c
 	}
-	return &watched{Conn: c, look: func() (flight, error) { return lookAt(raw) }}
+	return &watched{Conn: c, out: conn.Writer(c), look: func() (flight, error) { return lookAt(raw) }}
 }
 
 func lookAt(raw syscall.RawConn) (flight, error) {

@@ -26,7 +26,7 @@ func newNetwork(t *testing.T) *network {
 	n := &network{far: far}
 	n.state.Store(&flight{})
 	n.hear()
-	n.watched = &watched{Conn: near, look: func() (flight, error) {
+	n.watched = &watched{Conn: near, out: near, look: func() (flight, error) {
 		n.looks.Add(1)
 		f := *n.state.Load()
 		f.heard = time.Since(time.Unix(0, n.heard.Load()))

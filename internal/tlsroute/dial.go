@@ -86,26 +86,44 @@ func (d *Dialer) via(ctx context.Context, w *watch, way Way, r Route, cert *tls.
 	if err != nil {
 		return nil, tm, &localError{err}
 	}
-	cfg, err := d.config(tm, r, cert)
+	cfg, err := d.config(tm, r, cert, true)
 	if err != nil {
 		return nil, tm, &localError{err}
 	}
+	c, err := d.secure(ctx, w, way, r, cfg)
+	if err != nil && ctx.Err() == nil && misled(cfg, err) {
+		d.log().Debug("relied on a session in vain", "remote", d.Finder.Target.Addr, "route", r.Name, "err", err)
+		w.step(true)
+		if cfg, err = d.config(tm, r, cert, false); err != nil {
+			return nil, tm, &localError{err}
+		}
+		c, err = d.secure(ctx, w, way, r, cfg)
+	}
+	if err != nil {
+		return nil, tm, err
+	}
+	w.step(true)
+	return c, tm, nil
+}
+
+// secure connects and does the handshake that cfg wants.
+func (d *Dialer) secure(ctx context.Context, w *watch, way Way, r Route, cfg *tls.Config) (net.Conn, error) {
 	var stream net.Conn
+	var err error
 	if way.Upgrade {
 		stream, err = d.upgraded(ctx, w, way, r)
 	} else {
 		stream, err = d.connect(ctx, w)
 	}
 	if err != nil {
-		return nil, tm, err
+		return nil, err
 	}
 	c, err := d.handshake(ctx, stream, cfg, r)
 	if err != nil {
 		stream.Close()
-		return nil, tm, err
+		return nil, err
 	}
-	w.step(true)
-	return c, tm, nil
+	return c, nil
 }
 
 // terms are what a connection depends on besides its route.
@@ -134,8 +152,9 @@ func (d *Dialer) terms(way Way, r Route, cert *tls.Certificate) (terms, error) {
 	return tm, err
 }
 
-// config says what the TLS connection to the proxy offers and what it trusts.
-func (d *Dialer) config(tm terms, r Route, cert *tls.Certificate) (*tls.Config, error) {
+// config says what the TLS connection to the proxy offers and what it trusts. It
+// relies on a session only if told to.
+func (d *Dialer) config(tm terms, r Route, cert *tls.Certificate, rely bool) (*tls.Config, error) {
 	t := d.Finder.Target
 	cfg := &tls.Config{ServerName: r.ServerName, NextProtos: r.ALPN, MinVersion: tls.VersionTLS12}
 	if cfg.ServerName == "" {
@@ -166,6 +185,10 @@ func (d *Dialer) config(tm terms, r Route, cert *tls.Certificate) (*tls.Config, 
 	if check := cfg.VerifyConnection; check != nil {
 		cfg.VerifyConnection = cache.verify(check)
 	}
+	if !rely {
+		cache.count(false)
+	}
+	cache.rely(cfg)
 	return cfg, nil
 }
 

@@ -13,6 +13,9 @@ func (p *Pool) Ready() (ready, dialing int) {
 	return ready, dialing
 }
 
+// ProvenSessions is for tests.
+const ProvenSessions = provenSessions
+
 // GreetedMaxAge is for tests.
 const GreetedMaxAge = greetedMaxAge
 

@@ -55,6 +55,7 @@ type sessionCache struct {
 	mu       sync.Mutex
 	verified time.Time         // when the server's certificate last was
 	leaf     *x509.Certificate // that certificate
+	resumed  int               // handshakes in a row
 }
 
 // reverify is how long a verification of the server's certificate is good for
