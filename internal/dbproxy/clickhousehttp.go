@@ -22,7 +22,6 @@ var clickhouseHTTP = Engine{
 		Args: func(e Endpoint) []string {
 			return curlArgs(e, clickhouseQuery(e, url.Values{"query": {"SELECT version()"}}))
 		},
-		Env: noProxyEnv,
 	}},
 	URL:     clickhouseHTTPURL,
 	Env:     func(e Endpoint) []string { return []string{"CLICKHOUSE_URL=" + clickhouseHTTPURL(e)} },

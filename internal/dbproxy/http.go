@@ -135,7 +135,7 @@ func httpURL(e Endpoint) string {
 // curlArgs is a request to an HTTP engine for target, which begins with a
 // slash. It ends with an error where the answer is one.
 func curlArgs(e Endpoint, target string) []string {
-	args := []string{"-sS", "--fail-with-body"}
+	args := []string{"-sS", "--fail-with-body", "--noproxy", "*"}
 	if e.Socket != "" {
 		args = append(args, "--unix-socket", e.Socket)
 	}
@@ -153,14 +153,14 @@ func curlArgs(e Endpoint, target string) []string {
 
 var curl = Client{
 	Program: "curl", Install: "Debian package curl",
-	Args: func(e Endpoint) []string { return curlArgs(e, "/") }, Env: noProxyEnv,
+	Args: func(e Endpoint) []string { return curlArgs(e, "/") },
 }
 
 // noProxyEnv keeps HTTP programs from taking our listener to the environment's
 // proxy. Some read only one of the names.
 func noProxyEnv(e Endpoint) []string {
 	hosts := "localhost,127.0.0.1,::1"
-	if e.Host != "" {
+	if e.Host != "" && !slices.Contains(strings.Split(hosts, ","), e.Host) {
 		hosts += "," + e.Host
 	}
 	return []string{"NO_PROXY=" + hosts, "no_proxy=" + hosts}

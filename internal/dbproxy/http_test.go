@@ -294,7 +294,7 @@ func TestCurlShowsRefusal(t *testing.T) {
 		t.Run(e.Protocol, func(t *testing.T) {
 			at := refusing(t, e, true, Refusal{Text: advice, Login: true})
 			c := e.Clients[len(e.Clients)-1] // which is curl
-			code, out := ran(t, append(c.Env(at), elsewhere...), append([]string{c.Program}, c.Args(at)...)...)
+			code, out := ran(t, elsewhere, append([]string{c.Program}, c.Args(at)...)...)
 			if code != 22 || // HTTP says no
 				!strings.Contains(strings.ReplaceAll(out, `\"`, `"`), advice) {
 				t.Errorf("exit code %d, %s", code, out)

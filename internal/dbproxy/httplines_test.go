@@ -10,16 +10,16 @@ func TestElasticsearchLines(t *testing.T) {
 		},
 		{
 			"tunnel, curl", Endpoint{Host: "::1", Port: "9200", Tunnel: true, Has: installed("curl")},
-			"curl -sS --fail-with-body 'http://[::1]:9200/'", "http://[::1]:9200/", []string{"ELASTICSEARCH_URL=http://[::1]:9200/"},
+			"curl -sS --fail-with-body --noproxy '*' 'http://[::1]:9200/'", "http://[::1]:9200/", []string{"ELASTICSEARCH_URL=http://[::1]:9200/"},
 		},
 		{
 			"plain is for curl", Endpoint{Host: "localhost", Port: "1", Files: files, Has: installed("curl", "elasticsearch-sql-cli")},
-			"curl -sS --fail-with-body --cacert '/home/a b/ca.pem' --cert '/c&d.pem' --key /k https://localhost:1/",
+			"curl -sS --fail-with-body --noproxy '*' --cacert '/home/a b/ca.pem' --cert '/c&d.pem' --key /k https://localhost:1/",
 			"https://localhost:1/", []string{"ELASTICSEARCH_URL=https://localhost:1/"},
 		},
 		{
 			"socket", Endpoint{Socket: "/run/es 1", Tunnel: true, Has: installed("curl", "elasticsearch-sql-cli")},
-			"curl -sS --fail-with-body --unix-socket '/run/es 1' http://localhost/", "http+unix://%2Frun%2Fes%201/", nil,
+			"curl -sS --fail-with-body --noproxy '*' --unix-socket '/run/es 1' http://localhost/", "http+unix://%2Frun%2Fes%201/", nil,
 		},
 	})
 }
@@ -32,7 +32,7 @@ func TestOpenSearchLines(t *testing.T) {
 		},
 		{
 			"plain is for curl", Endpoint{Host: "localhost", Port: "1", Files: Files{"/ca", "/c", "/k"}, Has: installed("curl", "opensearchsql")},
-			"curl -sS --fail-with-body --cacert /ca --cert /c --key /k https://localhost:1/",
+			"curl -sS --fail-with-body --noproxy '*' --cacert /ca --cert /c --key /k https://localhost:1/",
 			"https://localhost:1/", []string{"OPENSEARCH_URL=https://localhost:1/"},
 		},
 	})
@@ -62,12 +62,12 @@ func TestClickHouseHTTPLines(t *testing.T) {
 	testLines(t, &clickhouseHTTP, []lineTest{
 		{
 			"tunnel", Endpoint{Host: "127.0.0.1", Port: "8123", User: "alice", Name: "shop", Tunnel: true},
-			"curl -sS --fail-with-body 'http://127.0.0.1:8123/?database=shop&query=SELECT+version%28%29&user=alice'",
+			"curl -sS --fail-with-body --noproxy '*' 'http://127.0.0.1:8123/?database=shop&query=SELECT+version%28%29&user=alice'",
 			"http://127.0.0.1:8123/?database=shop&user=alice", []string{"CLICKHOUSE_URL=http://127.0.0.1:8123/?database=shop&user=alice"},
 		},
 		{
 			"nobody", Endpoint{Host: "127.0.0.1", Port: "8123", Tunnel: true},
-			"curl -sS --fail-with-body 'http://127.0.0.1:8123/?query=SELECT+version%28%29'", "http://127.0.0.1:8123/", []string{"CLICKHOUSE_URL=http://127.0.0.1:8123/"},
+			"curl -sS --fail-with-body --noproxy '*' 'http://127.0.0.1:8123/?query=SELECT+version%28%29'", "http://127.0.0.1:8123/", []string{"CLICKHOUSE_URL=http://127.0.0.1:8123/"},
 		},
 	})
 }
