@@ -52,10 +52,17 @@ func printFor(w io.Writer, format string, v any) error {
 	return printText(w, string(b)+"\n")
 }
 
-// cells writes one row of a table of texts from anywhere.
+// widest is the most characters of a cell that others are in line with.
+const widest = 60
+
+// cells writes one row of a table of texts from anywhere. All but the last one
+// are cut to widest.
 func cells(w io.Writer, texts ...string) {
 	for i, text := range texts {
 		texts[i] = plain.Copyable(text)
+		if r := []rune(texts[i]); i < len(texts)-1 && len(r) > widest {
+			texts[i] = string(r[:widest-1]) + "…"
+		}
 	}
 	fmt.Fprintln(w, strings.Join(texts, "\t"))
 }

@@ -72,18 +72,19 @@ type dbEnvCmd struct {
 	Format string `short:"f" enum:"text,json,yaml" default:"text" help:"Output format: text (for a shell's eval), json or yaml."`
 }
 
-// noVariablesError says that an engine's programs read no environment.
+// noVariablesError says that the environment is not enough for an engine's
+// programs.
 type noVariablesError struct {
 	d *database
 }
 
 func (e *noVariablesError) Error() string {
-	return fmt.Sprintf("programs of %s take nothing from the environment", e.d.Engine.Title)
+	return fmt.Sprintf("programs of %s take no certificate from the environment", e.d.Engine.Title)
 }
 
 // Hint names what there is instead.
 func (e *noVariablesError) Hint() string {
-	return "use: tshx db config " + quote(e.d.Name)
+	return fmt.Sprintf("use: tshx db config %s, or: %s -- COMMAND", quote(e.d.Name), e.d.proxyLine())
 }
 
 // Run prints the variables by which programs find the database.

@@ -34,12 +34,25 @@ func (c *dbLoginCmd) Run(env *Env, g *Globals) error {
 		return err
 	}
 	f := d.Engine.ClientFile(at, d.Cluster, d.Name)
-	path := f.Path(env.home(), env.Getenv)
+	path, err := clientPath(f, env.home(), env.Getenv)
+	if err != nil {
+		return err
+	}
 	if err := f.Write(path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return printText(env.Stdout, fmt.Sprintf("file: %s\nsection: %s\nconnect: %s\n%s",
 		plain.Copyable(path), plain.Copyable(f.Section), plain.Copyable(dbproxy.Quote(f.Use)), needs))
+}
+
+// clientPath is where the file is, or *noHomeError: that of no user is not in
+// the current directory.
+func clientPath(f dbproxy.ClientFile, home string, getenv func(string) string) (string, error) {
+	path := f.Path(home, getenv)
+	if home == "" && path == f.Name {
+		return "", &noHomeError{fmt.Errorf("no place for %s", f.Name), f.Variable}
+	}
+	return path, nil
 }
 
 // endpoint is the proxy itself, or the port that belongs to the database where
@@ -107,11 +120,15 @@ func removeSections(env *Env, cluster, name string) (removed []string, err error
 			continue
 		}
 		f := e.ClientFile(dbproxy.Endpoint{}, cluster, name)
-		path := f.Path(env.home(), env.Getenv)
+		path, perr := clientPath(f, env.home(), env.Getenv)
 		if seen[path] {
 			continue
 		}
 		seen[path] = true
+		if perr != nil {
+			err = errors.Join(err, perr)
+			continue
+		}
 		there, rerr := dbproxy.RemoveSection(path, f.Section)
 		if rerr != nil {
 			err = errors.Join(err, fmt.Errorf("edit %s: %w", path, rerr))

@@ -26,13 +26,37 @@ func systemEnv() *Env {
 	return &Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 }
 
-// home returns the user's home directory, or "" if there is none.
+// home returns the user's home directory: the environment's, else the
+// account's. It is empty if there is none.
 func (e *Env) home() string {
 	if h := e.Getenv("HOME"); h != "" {
 		return h
 	}
-	h, _ := os.UserHomeDir() // without one, TELEPORT_HOME must be set, which the profile's error says
-	return h
+	if h, err := os.UserHomeDir(); err == nil {
+		return h
+	}
+	if u, err := user.Current(); err == nil {
+		return u.HomeDir
+	}
+	return ""
+}
+
+// noHomeError says that a file has no place.
+type noHomeError struct {
+	err      error  // what is not possible therefore
+	variable string // the environment variable that names another place; may be empty
+}
+
+func (e *noHomeError) Error() string { return e.err.Error() + ": no home directory is known" }
+
+func (e *noHomeError) Unwrap() error { return e.err }
+
+// Hint says how to name one.
+func (e *noHomeError) Hint() string {
+	if e.variable == "" {
+		return "set HOME"
+	}
+	return "set HOME or " + e.variable
 }
 
 // osUser returns the name of the user who runs the process, or "".

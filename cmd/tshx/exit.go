@@ -25,7 +25,7 @@ const (
 	exitOK      = 0 // done, or drained after a signal
 	exitFailure = 1
 	exitUsage   = 2 // the command line
-	exitLogin   = 4 // not logged in, or a certificate is missing, expired or broken
+	exitLogin   = 4 // not logged in, the profile is not ours to read, or a certificate is missing, expired or broken
 )
 
 // childExit is the exit code of a program that ran in our place and has said
@@ -60,11 +60,12 @@ func exitCode(err error) int {
 	var usage *program.UsageError
 	var notLoopback *localproxy.NotLoopbackError
 	var cert *profile.CertError
+	var unreadable *unreadableError
 	switch {
 	case errors.As(err, &usage), errors.As(err, &notLoopback),
 		errors.Is(err, profile.ErrBadName), errors.Is(err, profile.ErrProxyRequired):
 		return exitUsage
-	case errors.Is(err, profile.ErrNotLoggedIn), errors.As(err, &cert), errors.Is(err, sshproxy.ErrNoAuthority):
+	case errors.Is(err, profile.ErrNotLoggedIn), errors.As(err, &cert), errors.As(err, &unreadable), errors.Is(err, sshproxy.ErrNoAuthority):
 		return exitLogin
 	}
 	return exitFailure

@@ -19,17 +19,30 @@ import (
 type listenFlags struct {
 	Port           *uint16   `short:"p" placeholder:"PORT" help:"Local port, 0 for a free one. Default: always the same one for the same resource."`
 	PortRange      portRange `placeholder:"LOW-HIGH" default:"20000-29999" env:"TSHX_PORT_RANGE" help:"Where the default port is taken from; off for a free one each time. Default: ${default}."`
-	Listen         string    `placeholder:"HOST[:PORT]|unix:PATH" help:"Local address, or a socket. Default: 127.0.0.1."`
+	Listen         word      `placeholder:"HOST[:PORT]|unix:PATH" help:"Local address, or a socket. Default: 127.0.0.1."`
 	Anywhere       bool      `name:"insecure-listen-anywhere" help:"Allow --listen on an address that other machines reach. Whoever connects acts as you."`
 	AnyLocalUser   bool      `name:"allow-any-local-user" help:"Let other users of this machine connect too. Whoever connects acts as you."`
 	Warm           *int      `placeholder:"N" help:"Connections to the proxy kept ready for clients to come, 0 for none. Default: by the kind of resource."`
 	Format         string    `short:"f" enum:"text,json" default:"text" help:"How to announce the address: text or json."`
-	PortFile       string    `placeholder:"FILE" help:"File that holds the port, or the path of the socket, while tshx listens."`
+	PortFile       word      `placeholder:"FILE" help:"File that holds the port, or the path of the socket, while tshx listens."`
 	ReadyFD        *int      `name:"ready-fd" placeholder:"N" help:"Descriptor that gets the address in one line once tshx listens."`
-	Events         string    `placeholder:"FILE|fd:N" help:"Write what happens there, as lines of JSON."`
+	Events         word      `placeholder:"FILE|fd:N" help:"Write what happens there, as lines of JSON."`
 	ExitWithParent bool      `name:"exit-with-parent" help:"End when the process that started tshx has ended."`
 
 	Command []string `arg:"" optional:"" passthrough:"partial" help:"After --: run this command and end with it; {host}, {port}, {addr}, {socket} and {url} in its arguments are replaced."`
+}
+
+// word is the value of a flag that is not empty if it is given: an empty one is
+// most likely a variable that the caller's shell does not know.
+type word string
+
+// UnmarshalText takes what is not empty.
+func (w *word) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("the value is empty")
+	}
+	*w = word(text)
+	return nil
 }
 
 // command returns the command to run, without the dashes that begin it.
@@ -41,6 +54,8 @@ func (f *listenFlags) command() ([]string, error) {
 		return nil, program.Usagef("unexpected argument %s; a command to run comes after --", f.Command[0])
 	case len(f.Command) == 1:
 		return nil, program.Usagef("no command after --")
+	case f.Command[1] == "":
+		return nil, program.Usagef("the command after -- is empty")
 	case f.Format == "json":
 		return nil, program.Usagef("standard output is the command's, so --format json has no place; use --events or --port-file")
 	}
@@ -68,26 +83,28 @@ func (f *listenFlags) listen(env *Env, resource []string) (net.Listener, error) 
 // address returns what to listen on: a whole address if named is set, otherwise
 // a host.
 func (f *listenFlags) address() (addr string, named bool, err error) {
-	if _, ok := localproxy.SocketPath(f.Listen); ok {
-		if f.Port != nil {
-			return "", false, program.Usagef("--listen %s and --port exclude each other: a socket has no port", f.Listen)
-		}
-		return f.Listen, true, nil
-	}
+	listen := string(f.Listen)
+	path, isSocket := localproxy.SocketPath(listen)
 	host := "127.0.0.1"
-	if f.Listen != "" {
-		h, port, err := net.SplitHostPort(f.Listen)
-		switch {
-		case err != nil:
-			host = strings.Trim(f.Listen, "[]")
-		case f.Port != nil:
-			return "", false, program.Usagef("--listen %s and --port %d both name a port; use one", f.Listen, *f.Port)
-		default:
-			if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-				return "", false, program.Usagef("--listen %s: %q is not a port number", f.Listen, port)
-			}
-			return net.JoinHostPort(h, port), true, nil
+	switch h, port, err := net.SplitHostPort(listen); {
+	case isSocket && path == "":
+		return "", false, program.Usagef("--listen %s names no path", listen)
+	case isSocket && f.Port != nil:
+		return "", false, program.Usagef("--listen %s and --port exclude each other: a socket has no port", listen)
+	case isSocket:
+		return listen, true, nil
+	case strings.Contains(listen, "/"):
+		return "", false, program.Usagef("--listen %s: a socket is written unix:%s", listen, listen)
+	case listen == "":
+	case err != nil:
+		host = strings.Trim(listen, "[]")
+	case f.Port != nil:
+		return "", false, program.Usagef("--listen %s and --port %d both name a port; use one", listen, *f.Port)
+	default:
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return "", false, program.Usagef("--listen %s: %q is not a port number", listen, port)
 		}
+		return net.JoinHostPort(h, port), true, nil
 	}
 	if f.Port == nil {
 		return host, false, nil

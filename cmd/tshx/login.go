@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -66,15 +68,37 @@ func (g *Globals) open(env *Env, cluster string) (*login, error) {
 func (g *Globals) profile(env *Env) (*profile.Profile, error) {
 	// tsh takes "host:web port,SSH port" too.
 	addr, _, _ := strings.Cut(g.ProxyAddr, ",")
+	dir := cmp.Or(g.Home, profile.DefaultDir(env.Getenv, env.home()))
+	if dir == "" && g.Identity == "" {
+		return nil, &noHomeError{profile.ErrNotLoggedIn, "TELEPORT_HOME"}
+	}
 	p, err := profile.Load(profile.Options{
-		Dir: cmp.Or(g.Home, profile.DefaultDir(env.Getenv, env.home())), Name: addr,
-		IdentityFile: g.Identity, Proxy: addr, Getenv: env.Getenv, Now: env.Now,
+		Dir: dir, Name: addr, IdentityFile: g.Identity, Proxy: addr, Getenv: env.Getenv, Now: env.Now,
 	})
-	if err != nil {
+	var cert *profile.CertError
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file) && !errors.As(err, &cert):
+		return nil, &unreadableError{err}
+	case err != nil:
 		return nil, err
 	}
 	env.Log.Debug("login", "proxy", p.WebAddr, "user", p.User, "cluster", p.Cluster, "dir", p.Dir, "identity", p.IdentityFile)
 	return p, nil
+}
+
+// unreadableError says that the system does not let us read the profile.
+type unreadableError struct {
+	err error
+}
+
+func (e *unreadableError) Error() string { return e.err.Error() }
+
+func (e *unreadableError) Unwrap() error { return e.err }
+
+// Hint says what to do.
+func (e *unreadableError) Hint() string {
+	return "check that it is yours to read, or log in again with: tsh login"
 }
 
 // roots returns the CAs of --ca-file, for the proxy's public certificate; nil

@@ -9,6 +9,7 @@ import (
 	"tshx/internal/localproxy"
 	"tshx/internal/plain"
 	"tshx/internal/profile"
+	"tshx/internal/program"
 	"tshx/internal/tlsroute"
 )
 
@@ -27,6 +28,9 @@ func (c *proxyDBCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 		return err
 	}
 	if !c.Tunnel {
+		if d.Engine.TunnelOnly {
+			return program.Usagef("clients of %s cannot do the TLS of the proxy themselves; add --tunnel", d.Engine.Title)
+		}
 		if err := d.plain(); err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"tshx/internal/dbproxy"
 	"tshx/internal/lab"
 )
 
@@ -55,11 +56,12 @@ func oneLineCmd(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // labCmd starts a lab for the rest of the script and writes its login:
-// lab HOME [expired] [many] [web]. With many, there are more databases, whose
-// servers do not run, and with web one that speaks HTTP.
+// lab HOME [expired] [many] [engines] [web]. With many, there are more
+// databases, whose servers do not run, with engines one for each engine, named
+// by its protocol, and one with a long name, and with web one that speaks HTTP.
 func labCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: lab HOME [expired] [many] [web]")
+		ts.Fatalf("usage: lab HOME [expired] [many] [engines] [web]")
 	}
 	c := lab.Demo()
 	if slices.Contains(args[1:], "web") {
@@ -72,6 +74,12 @@ func labCmd(ts *testscript.TestScript, neg bool, args []string) {
 			lab.Database{Name: "pg", Protocol: "postgres", Addr: "127.0.0.1:1", User: "bob", Database: "orders"},
 			lab.Database{Name: "open", Protocol: "postgres", Addr: "127.0.0.1:1"},
 			lab.Database{Name: "my", Protocol: "mysql", Addr: "127.0.0.1:1", User: "bob", Database: "shop"})
+	}
+	if slices.Contains(args[1:], "engines") {
+		for _, protocol := range dbproxy.Protocols() {
+			c.Databases = append(c.Databases, lab.Database{Name: protocol, Protocol: protocol, Addr: "127.0.0.1:1", User: "bob", Database: "d"})
+		}
+		c.Databases = append(c.Databases, lab.Database{Name: strings.Repeat("long", 50), Protocol: "redis", Addr: "127.0.0.1:1"})
 	}
 	l, err := lab.Start(context.Background(), c)
 	ts.Check(err)

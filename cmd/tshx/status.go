@@ -128,7 +128,7 @@ func visible(logins []string) []string {
 
 func newCertReport(c profile.CertStatus, now time.Time) certReport {
 	r := certReport{
-		Kind: string(c.Kind), Name: c.Name, Cluster: c.Cluster, Path: c.Path, Expires: c.NotAfter,
+		Kind: string(c.Kind), Name: c.Name, Cluster: c.Cluster, Path: c.Path, Expires: c.NotAfter.UTC(),
 		Left: max(0, int64(c.NotAfter.Sub(now)/time.Second)),
 	}
 	if c.Kind == profile.KindDB {
@@ -147,7 +147,7 @@ func newCertReport(c profile.CertStatus, now time.Time) certReport {
 func (l *login) transport(env *Env) transport {
 	t := transport{Way: "unknown"}
 	if w, ok := l.finder.Known(); ok {
-		t = transport{Way: "raw", Method: string(w.Method), Source: string(w.Source), Evidence: w.Evidence, Detail: w.Detail, At: w.At}
+		t = transport{Way: "raw", Method: string(w.Method), Source: string(w.Source), Evidence: w.Evidence, Detail: w.Detail, At: w.At.UTC()}
 		if w.Upgrade {
 			t.Way = "upgrade"
 		}

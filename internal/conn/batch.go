@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // batchSize is what one read or write of a socket moves at most, in bytes. A
@@ -41,6 +42,7 @@ type Batch struct {
 	record  int     // length of the first write since hold
 	broken  error   // the first failed write, which every later one returns
 	sending atomic.Bool
+	undated atomic.Bool // SetWriteDeadline does nothing
 }
 
 // NewBatch returns a Batch over c.
@@ -116,6 +118,24 @@ func (b *Batch) Write(p []byte) (int, error) {
 	}
 	*b.out = append(*b.out, p...)
 	return len(p), nil
+}
+
+// SetWriteDeadline is that of the connection beneath, except in TLS.CloseWrite.
+func (b *Batch) SetWriteDeadline(t time.Time) error {
+	if b.undated.Load() {
+		return nil
+	}
+	return b.Conn.SetWriteDeadline(t)
+}
+
+// shut lets nothing follow a close_notify (RFC 8446, section 6.1), such as the
+// answer to a KeyUpdate.
+func (b *Batch) shut() {
+	b.wmu.Lock()
+	defer b.wmu.Unlock()
+	if b.broken == nil {
+		b.broken = net.ErrClosed
+	}
 }
 
 // hold makes Write keep what it is given.

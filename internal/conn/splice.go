@@ -140,14 +140,24 @@ func (s *splicer) half(dst, src net.Conn) int64 {
 	case rerr != io.EOF:
 		s.abort(&SideError{src == s.remote, "read from", rerr})
 	default:
-		if err := CloseWrite(dst); err != nil && !Orderly(err) && !PeerGone(err) {
+		s.idle() // bounds the half-close, too
+		s.writing.Add(1)
+		err := CloseWrite(dst)
+		s.moved.Store(time.Now().UnixNano())
+		s.writing.Add(-1)
+		if err != nil && !Orderly(err) && !PeerGone(err) {
 			s.abort(&SideError{dst == s.remote, "half-close", err})
 		}
 	}
+	s.idle()
+	return n
+}
+
+// idle starts the linger anew.
+func (s *splicer) idle() {
 	s.moved.Store(time.Now().UnixNano())
 	s.lingering.Store(true)
 	s.timer.Reset(s.linger)
-	return n
 }
 
 // watched notes for the linger that bytes move, or wait for a slow reader, and
@@ -168,10 +178,10 @@ func (w watched) Write(p []byte) (int, error) {
 		}
 	}
 	n, err := w.out.Write(p)
-	w.s.writing.Add(-1)
 	if w.s.lingering.Load() {
 		w.s.moved.Store(time.Now().UnixNano())
 	}
+	w.s.writing.Add(-1) // last: lingerDone must not see a long wait without its end
 	return n, err
 }
 

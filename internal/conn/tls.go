@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"time"
 )
 
 // maxRecord is the most that one TLS record carries, in bytes (RFC 8446,
@@ -64,13 +65,34 @@ func (t *TLS) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close is that of tls.Conn. It does not wait for a Write that is stuck, but
-// cuts it off.
+// CloseWrite is that of tls.Conn, but waits for a reader that is slow as Write
+// does, and leaves what is beneath as it was. That one breaks off after five
+// seconds, and sets a write deadline which ends the keepalive of layers beneath.
+func (t *TLS) CloseWrite() error {
+	t.wmu.Lock()
+	defer t.wmu.Unlock()
+	t.below.undated.Store(true)
+	err := t.Conn.CloseWrite()
+	t.below.undated.Store(false)
+	if err == nil {
+		t.below.shut()
+	}
+	return err
+}
+
+// closeWait bounds what Close does, as it is in crypto/tls.
+const closeWait = 5 * time.Second
+
+// Close is that of tls.Conn. It does not wait for a Write or CloseWrite that is
+// stuck, but cuts it off.
 func (t *TLS) Close() error {
 	if t.below.sending.Load() {
 		err := t.below.Conn.Close()
 		t.Conn.Close()
 		return err
 	}
+	// For one that gets stuck only now.
+	cut := time.AfterFunc(closeWait, func() { t.below.Conn.Close() })
+	defer cut.Stop()
 	return t.Conn.Close()
 }

@@ -69,9 +69,11 @@ func DropSection(old []byte, section string) ([]byte, bool) {
 	if !found {
 		return old, false
 	}
-	// The empty line that SetSection put before a section at the end.
-	if at == len(kept) && at > 0 && strings.TrimSpace(kept[at-1]) == "" {
-		kept = kept[:at-1]
+	// The empty line that SetSection put before the section, unless it parts
+	// others now.
+	empty := func(i int) bool { return strings.TrimSpace(kept[i]) == "" }
+	if at > 0 && empty(at-1) && (at == len(kept) || empty(at)) {
+		kept = slices.Delete(kept, at-1, at)
 	}
 	return []byte(mark + strings.Join(kept, "")), true
 }

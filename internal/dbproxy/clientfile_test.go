@@ -42,6 +42,10 @@ func TestSection(t *testing.T) {
 		{"line ends of Windows", "[a]\r\nx=1\r\n", "c-d", []string{"host=h"}, "[a]\r\nx=1\r\n\r\n[c-d]\r\nhost=h\r\n", "[a]\r\nx=1\r\n"},
 		{"mixed line ends", "[a]\nx=1\r\n", "c-d", []string{"host=h"}, "[a]\nx=1\r\n\n[c-d]\nhost=h\n", "[a]\nx=1\r\n"},
 		{"in two parts", "[c-d]\nhost=1\n[a]\nx=1\n[ c-d ]\nport=2\n", "c-d", []string{"host=h"}, "[c-d]\nhost=h\n[a]\nx=1\n", "[a]\nx=1\n"},
+		{
+			"between others", "[a]\nx=1\n\n[c-d]\nhost=old\n\n[b]\ny=2\n", "c-d", []string{"host=h"},
+			"[a]\nx=1\n\n[c-d]\nhost=h\n\n[b]\ny=2\n", "[a]\nx=1\n\n[b]\ny=2\n",
+		},
 		{"longer name", "[c-dd]\nhost=o\n", "c-d", []string{"host=h"}, "[c-dd]\nhost=o\n\n[c-d]\nhost=h\n", "[c-dd]\nhost=o\n"},
 		{"mark before the first line", "\ufeff[c-d]\nhost=o\n", "c-d", []string{"host=h"}, "\ufeff[c-d]\nhost=h\n", "\ufeff"},
 	}
@@ -86,7 +90,7 @@ func TestWriteSection(t *testing.T) {
 		name string
 		mode fs.FileMode // 0: no file
 		want fs.FileMode
-	}{{"new", 0, 0o600}, {"open", 0o644, 0o600}, {"private", 0o600, 0o600}, {"read only", 0o400, 0o400}} {
+	}{{"new", 0, 0o600}, {"open", 0o644, 0o644}, {"private", 0o600, 0o600}, {"read only", 0o400, 0o400}} {
 		path := filepath.Join(dir, tt.name)
 		if tt.mode != 0 {
 			if err := os.WriteFile(path, []byte("[a]\nx=1\n"), tt.mode); err != nil {

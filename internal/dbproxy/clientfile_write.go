@@ -9,14 +9,15 @@ import (
 	"path/filepath"
 )
 
-// privateMode is for files that say where databases are and where keys lie.
-const privateMode = 0o600
+// newMode is for files that did not exist before: they say where databases are
+// and where keys lie.
+const newMode = 0o600
 
 // WriteSection sets a section of the client's file at path, which may be missing
 // or a symlink; see SetSection. Readers see the old file or the new one, never
 // a part, and of several writers each keeps what the others wrote. A file keeps
-// its owner, and a new one gets that of its directory. It is open to its owner
-// only, and gets no more open than it was. It fails with ErrUnwritable for what
+// its owner and mode; a new one gets the owner of its directory and is open to
+// that owner only. It fails with ErrUnwritable for what
 // the file cannot hold.
 func WriteSection(path, section string, settings []string) error {
 	if err := checkSection(section, settings); err != nil {
@@ -78,7 +79,7 @@ func followLinks(path string) (string, error) {
 func readClientFile(path string) ([]byte, fs.FileMode, error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, privateMode, nil
+		return nil, newMode, nil
 	}
 	if err != nil {
 		return nil, 0, err
@@ -87,7 +88,7 @@ func readClientFile(path string) ([]byte, fs.FileMode, error) {
 		return nil, 0, &fs.PathError{Op: "edit", Path: path, Err: errors.New("not a regular file")}
 	}
 	data, err := os.ReadFile(path)
-	return data, st.Mode().Perm() & privateMode, err
+	return data, st.Mode().Perm(), err
 }
 
 // replaceFile puts a new file in the place of the one at path.

@@ -66,7 +66,7 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range engines {
-		for _, v := range e.Env(Endpoint{Host: "localhost", Port: "1", User: "u", Name: "n", Files: files}) {
+		for _, v := range slices.Concat(e.Env(Endpoint{Host: "localhost", Port: "1", User: "u", Name: "n", Files: files}), e.Env(Endpoint{Host: "localhost", Port: "1", Tunnel: true})) {
 			if name, _, _ := strings.Cut(v, "="); !strings.Contains(string(text), "`"+name+"`") {
 				t.Errorf("%s: docs/databases.md does not name the variable %s", e.Protocol, name)
 			}

@@ -23,7 +23,7 @@ var elasticsearch = Engine{
 	},
 	URL:     httpURL,
 	Sockets: anySocket,
-	Env:     func(e Endpoint) []string { return []string{"ELASTICSEARCH_URL=" + httpURL(e)} },
+	Env:     tunnelURL("ELASTICSEARCH_URL", httpURL),
 	Web:     true,
 	Speaks:  speaksHTTP,
 	Refuse:  func(client net.Conn, r Refusal) error { return refuseHTTP(client, r, elasticShape) },

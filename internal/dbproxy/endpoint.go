@@ -72,6 +72,17 @@ func (e *Engine) Trouble(at Endpoint) string {
 // anySocket is the Sockets of an engine whose clients take any.
 func anySocket(Endpoint) string { return "" }
 
+// tunnelURL is the Env of an engine whose programs take their address from one
+// variable, and a certificate from none.
+func tunnelURL(variable string, url func(Endpoint) string) func(Endpoint) []string {
+	return func(e Endpoint) []string {
+		if !e.Tunnel {
+			return nil
+		}
+		return []string{variable + "=" + url(e)}
+	}
+}
+
 // At sets the address of a listener as clients on this machine write it. In
 // plain mode that is by name, which is what they verify the proxy's certificate
 // by.

@@ -43,8 +43,9 @@ type Engine struct {
 	Clients []Client
 	// URL is the address in the form that drivers and graphical clients take.
 	URL func(Endpoint) string
-	// Env are the variables, KEY=value, by which programs of this engine find
-	// the database without arguments.
+	// Env are the variables, KEY=value, by which programs of this engine get to
+	// the database without arguments. There are none in plain mode where they
+	// cannot name a certificate.
 	Env func(Endpoint) []string
 	// Sockets says why no client of this engine can use the unix socket at an
 	// endpoint; empty: one can. Nil means that clients of this engine know no

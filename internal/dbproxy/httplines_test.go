@@ -15,7 +15,7 @@ func TestElasticsearchLines(t *testing.T) {
 		{
 			"plain is for curl", Endpoint{Host: "localhost", Port: "1", Files: files, Has: installed("curl", "elasticsearch-sql-cli")},
 			"curl -sS --fail-with-body --noproxy '*' --cacert '/home/a b/ca.pem' --cert '/c&d.pem' --key /k https://localhost:1/",
-			"https://localhost:1/", []string{"ELASTICSEARCH_URL=https://localhost:1/"},
+			"https://localhost:1/", []string{},
 		},
 		{
 			"socket", Endpoint{Socket: "/run/es 1", Tunnel: true, Has: installed("curl", "elasticsearch-sql-cli")},
@@ -33,7 +33,7 @@ func TestOpenSearchLines(t *testing.T) {
 		{
 			"plain is for curl", Endpoint{Host: "localhost", Port: "1", Files: Files{"/ca", "/c", "/k"}, Has: installed("curl", "opensearchsql")},
 			"curl -sS --fail-with-body --noproxy '*' --cacert /ca --cert /c --key /k https://localhost:1/",
-			"https://localhost:1/", []string{"OPENSEARCH_URL=https://localhost:1/"},
+			"https://localhost:1/", []string{},
 		},
 	})
 }

@@ -75,6 +75,9 @@ func mysqlArgs(e Endpoint, verify, off string) []string {
 // the database or TLS, and an option file's socket, such as Debian's for
 // MariaDB, wins over the one here.
 func mysqlEnv(e Endpoint) []string {
+	if !e.Tunnel {
+		return nil
+	}
 	if e.Socket != "" {
 		return []string{"MYSQL_UNIX_PORT=" + e.Socket}
 	}

@@ -27,7 +27,7 @@ func TestMySQLLines(t *testing.T) {
 		{
 			"plain", Endpoint{Host: "localhost", Port: "1", Files: files},
 			"mysql --protocol=TCP --host=localhost --port=1 '--ssl-ca=/home/a b/ca.pem' '--ssl-cert=/c&d.pem' --ssl-key=/k --ssl-mode=VERIFY_IDENTITY",
-			"mysql://localhost:1/", nil,
+			"mysql://localhost:1/", []string{},
 		},
 		{
 			"plain, MariaDB", Endpoint{Host: "localhost", Port: "1", Files: files, Has: installed("mariadb")},

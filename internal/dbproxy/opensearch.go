@@ -21,7 +21,7 @@ var opensearch = Engine{
 	},
 	URL:     httpURL,
 	Sockets: anySocket,
-	Env:     func(e Endpoint) []string { return []string{"OPENSEARCH_URL=" + httpURL(e)} },
+	Env:     tunnelURL("OPENSEARCH_URL", httpURL),
 	Web:     true,
 	Speaks:  speaksHTTP,
 	Refuse:  func(client net.Conn, r Refusal) error { return refuseHTTP(client, r, elasticShape) },

@@ -14,7 +14,7 @@ var redis = Engine{
 	DefaultUser: "default",
 	Clients:     []Client{{Program: "redis-cli", Install: "Debian package redis-tools", Args: redisArgs}},
 	URL:         redisURL,
-	Env:         func(e Endpoint) []string { return []string{"REDIS_URL=" + redisURL(e)} },
+	Env:         tunnelURL("REDIS_URL", redisURL),
 	Sockets:     anySocket,
 	Speaks:      redisSpeaks,
 	Refuse:      redisRefuse,

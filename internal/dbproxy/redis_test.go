@@ -20,7 +20,7 @@ func TestRedisLines(t *testing.T) {
 		},
 		{
 			"plain", Endpoint{Host: "::1", Port: "6379", Files: Files{"/ca", "/c", "/k"}},
-			"redis-cli -h ::1 -p 6379 --tls --cacert /ca --cert /c --key /k", "rediss://[::1]:6379/", []string{"REDIS_URL=rediss://[::1]:6379/"},
+			"redis-cli -h ::1 -p 6379 --tls --cacert /ca --cert /c --key /k", "rediss://[::1]:6379/", []string{},
 		},
 		{
 			"unix socket", Endpoint{Socket: "/run/a b.sock", Name: "2", Tunnel: true},

@@ -24,12 +24,12 @@ type uncut struct {
 func (c uncut) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	switch {
-	case err != io.EOF:
-		return n, err
-	case n > 0: // as an outer tls.Conn returns them; io.EOF comes again
+	case n > 0: // an outer tls.Conn returns errors with them, which come again
 		return n, nil
+	case err == io.EOF:
+		return 0, errCut
 	}
-	return 0, errCut
+	return n, err
 }
 
 func (c uncut) CloseWrite() error { return conn.CloseWrite(c.Conn) }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -385,4 +386,19 @@ func TestDefaultWarm(t *testing.T) {
 			t.Errorf("%v, certificate %v: %d, want %d", tt.alpn, tt.cert, got, tt.want)
 		}
 	}
+}
+
+// A read deadline ends the read that was in progress, not the connection.
+func TestPoolReadDeadline(t *testing.T) {
+	r := echoRoute(t)
+	p, _, _ := pooled(t, false, r)
+	c := dialled(t, p, r)
+	c.SetReadDeadline(time.Unix(1, 0))
+	for range 2 {
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read: %v", err)
+		}
+	}
+	c.SetReadDeadline(time.Time{})
+	checkEcho(t, c)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -81,6 +82,9 @@ func (w *warm) readAhead(c net.Conn) {
 		}
 		w.ahead = append(w.ahead, buf[:n]...)
 		taken := w.taken
+		if taken && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = nil // the user's deadline: Read meets it again, if it still holds
+		}
 		if err != nil || taken || len(w.ahead) >= maxAhead {
 			w.err = err
 			close(w.done)

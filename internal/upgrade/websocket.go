@@ -199,10 +199,11 @@ func (c *wsConn) Write(p []byte) (int, error) {
 	sent := 0
 	for sent < len(p) {
 		chunk := p[sent:min(len(p), sent+wsPayload)]
-		if err := c.frame(opBinary, chunk); err != nil {
+		n, err := c.frame(opBinary, chunk)
+		sent += n
+		if err != nil {
 			return sent, c.netError(err)
 		}
-		sent += len(chunk)
 	}
 	c.alive.wrote()
 	return sent, nil
@@ -211,18 +212,18 @@ func (c *wsConn) Write(p []byte) (int, error) {
 // errCloseSent is what may follow a close frame (RFC 6455, section 5.5.1).
 var errCloseSent = fmt.Errorf("WebSocket closed: %w", syscall.EPIPE)
 
-func (c *wsConn) frame(op byte, payload []byte) error {
+func (c *wsConn) frame(op byte, payload []byte) (n int, err error) {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
 	if c.werr != nil {
-		return c.werr
+		return 0, c.werr
 	}
 	if c.sent {
-		return errCloseSent
+		return 0, errCloseSent
 	}
 	c.sent = op == opClose
-	c.werr = writeWSFrame(c.Conn, op, c.client, payload)
-	return c.werr
+	n, c.werr = writeWSFrame(c.Conn, op, c.client, payload)
+	return n, c.werr
 }
 
 // answerPing sends the Pong from a goroutine of its own and without a bound. A
@@ -251,7 +252,7 @@ func (c *wsConn) sendPongs() {
 		payload := c.pong
 		c.pending = false
 		c.pmu.Unlock()
-		if c.frame(opPong, payload) != nil {
+		if _, err := c.frame(opPong, payload); err != nil {
 			return // ponging stays set: there is nothing to answer on any more
 		}
 	}
@@ -264,13 +265,17 @@ func (c *wsConn) tryPong() error {
 		return nil
 	}
 	defer c.wmu.Unlock()
-	return c.frame(opPong, nil)
+	_, err := c.frame(opPong, nil)
+	return err
 }
 
 // startPings sends a Ping in each interval, which only the server half does.
 // Its goroutine ends with Close or when a ping cannot be written.
 func (c *wsConn) startPings(interval time.Duration) {
-	go every(interval, c.closed, func() error { return c.frame(opPing, []byte("teleport")) })
+	go every(interval, c.closed, func() error {
+		_, err := c.frame(opPing, []byte("teleport"))
+		return err
+	})
 }
 
 // sayClose sends a close frame and waits for wsCloseWait at most. It does

@@ -502,3 +502,27 @@ func BenchmarkLegacy(b *testing.B) {
 	c := connectVia(b, &Handler{Serve: passTo(up)}, ALPN, Legacy)
 	benchStream(b, c, <-up)
 }
+
+// A frame that is cut counts for what of it was sent: the peer may have read it.
+func TestWebSocketWriteCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, client := range []bool{true, false} {
+			a, b := net.Pipe()
+			c := newWSConn(a, client)
+			header := 2
+			if client {
+				header += 4
+			}
+			go io.ReadFull(b, make([]byte, header+3))
+			c.SetWriteDeadline(time.Now().Add(time.Second))
+			if n, err := c.Write([]byte("hello")); n != 3 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("client %v: wrote %d, %v", client, n, err)
+			}
+			if n, err := c.Write([]byte("x")); n != 0 || err == nil {
+				t.Errorf("client %v: then %d, %v", client, n, err)
+			}
+			c.Close()
+			b.Close()
+		}
+	})
+}

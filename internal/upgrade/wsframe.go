@@ -167,7 +167,8 @@ func (r *wsReader) controlPayload(c io.Reader) ([]byte, error) {
 
 // writeWSFrame writes one frame with its header in one write; payload is at most
 // wsPayload long. A client's is masked with a fresh key (RFC 6455, section 5.3).
-func writeWSFrame(c net.Conn, op byte, masked bool, payload []byte) error {
+// It returns how much of payload was written.
+func writeWSFrame(c net.Conn, op byte, masked bool, payload []byte) (int, error) {
 	buf := wsBuffers.Get().(*[wsHeader + wsPayload]byte)
 	defer wsBuffers.Put(buf)
 	h := append(buf[:0], wsFin|op, 0)
@@ -182,8 +183,8 @@ func writeWSFrame(c net.Conn, op byte, masked bool, payload []byte) error {
 		h = binary.BigEndian.AppendUint64(h, uint64(n))
 	}
 	if !masked {
-		_, err := c.Write(append(h, payload...))
-		return err
+		n, err := c.Write(append(h, payload...))
+		return max(0, n-len(h)), err
 	}
 	h[1] |= wsMask
 	var key [4]byte
@@ -191,8 +192,8 @@ func writeWSFrame(c net.Conn, op byte, masked bool, payload []byte) error {
 	h = append(h, key[:]...)
 	body := buf[len(h) : len(h)+len(payload)]
 	maskTo(body, payload, key)
-	_, err := c.Write(buf[:len(h)+len(body)])
-	return err
+	n, err := c.Write(buf[:len(h)+len(body)])
+	return max(0, n-len(h)), err
 }
 
 // maskTo sets dst to src with key over it, in whole blocks: faster than a copy
