@@ -30,6 +30,17 @@ type TLS struct {
 // its Write replaced. Its tls.Config should set DynamicRecordSizingDisabled.
 func NewTLS(c *tls.Conn, below *Batch) *TLS { return &TLS{Conn: c, below: below} }
 
+// Rewrapped returns c as a TLS where it is the tls.Conn of one, after something
+// that works with tls.Conn only, and otherwise c itself.
+func Rewrapped(c net.Conn) net.Conn {
+	if t, ok := c.(*tls.Conn); ok {
+		if below, ok := t.NetConn().(*Batch); ok {
+			return NewTLS(t, below)
+		}
+	}
+	return c
+}
+
 // Polled says that a temporary error of the connection beneath does no harm.
 func (t *TLS) Polled() net.Conn { return t.Conn }
 

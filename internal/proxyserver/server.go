@@ -85,6 +85,8 @@ func (s *Server) makeTLS() error {
 		ClientAuth:   tls.VerifyClientCertIfGiven,
 		ClientCAs:    a.User.Pool(),
 		MinVersion:   tls.VersionTLS12,
+
+		DynamicRecordSizingDisabled: true, // streams want large records
 	}
 	s.hostTLS = s.mux.TLS.Clone()
 	s.hostTLS.Certificates = []tls.Certificate{host}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tshx/internal/accept"
+	"tshx/internal/conn"
 	"tshx/internal/identity"
 	"tshx/internal/tlsroute"
 	"tshx/internal/upgrade"
@@ -52,7 +53,12 @@ func (s *Server) makeWeb() {
 	}
 }
 
-func (s *Server) serveWeb(ctx context.Context, c net.Conn, _ tlsroute.Info) { s.web.Put(ctx, c) }
+func (s *Server) serveWeb(ctx context.Context, c net.Conn, _ tlsroute.Info) {
+	if t, ok := c.(*conn.TLS); ok {
+		c = t.Conn
+	}
+	s.web.Put(ctx, c)
+}
 
 // serveUpgraded feeds the stream of an upgrade into the router like a new
 // connection. Inside, the host certificate takes the place of the public one.

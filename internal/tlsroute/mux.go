@@ -177,10 +177,11 @@ func (m *Mux) config(h *Handler, override *tls.Config) *tls.Config {
 
 // handshake is the outer or inner server handshake. It fills in what the
 // client's certificate says.
-func (m *Mux) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, info *Info) (*tls.Conn, error) {
+func (m *Mux) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, info *Info) (*conn.TLS, error) {
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
-	tc := tls.Server(c, cfg)
+	below := conn.NewBatch(c)
+	tc := conn.NewTLS(tls.Server(below, cfg), below)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}

@@ -123,7 +123,7 @@ func (h *Handler) serveLegacy(w http.ResponseWriter, r *http.Request, kind Kind)
 	}
 	c.SetDeadline(time.Time{}) // those of the HTTP server too
 	ahead, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	c = conn.Buffered(c, ahead)
+	c = conn.Buffered(conn.Rewrapped(c), ahead)
 	if kind != ALPNPing {
 		h.serve(r, c)
 		return
@@ -138,7 +138,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		HandshakeTimeout: HandshakeTimeout,
 		ReadBufferSize:   wsHandshakeBuffer,
 		WriteBufferSize:  wsHandshakeBuffer,
-		Subprotocols:     []string{string(ALPNPing), string(ALPN)},
+		Subprotocols:     subprotocol(r),
 		CheckOrigin:      func(*http.Request) bool { return true }, // not a browser's endpoint
 		Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
 			h.refuse(w, r, status, reason.Error())
@@ -152,7 +152,8 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	c := newWSConn(hj.conn, false)
+	hj.conn.SetDeadline(time.Time{}) // those of the HTTP server and of the handshake
+	c := newWSConn(conn.Rewrapped(hj.conn), false)
 	switch Kind(ws.Subprotocol()) {
 	case ALPNPing:
 		c.startPings(h.pingInterval())
@@ -163,6 +164,17 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.serve(r, c)
+}
+
+// subprotocol picks the best of those that a request offers.
+func subprotocol(r *http.Request) []string {
+	offered := websocket.Subprotocols(r)
+	for _, kind := range []Kind{ALPNPing, ALPN} {
+		if slices.Contains(offered, string(kind)) {
+			return []string{string(kind)}
+		}
+	}
+	return nil
 }
 
 // hijacker lets gorilla/websocket hijack through wrapped ResponseWriters, and

@@ -146,9 +146,8 @@ func (r *wsReader) payload(c io.Reader, p []byte) (int, error) {
 	n, err := c.Read(p)
 	r.left -= uint64(n)
 	if r.masked {
-		for i := range p[:n] {
-			p[i] ^= r.mask[(r.at+i)&3]
-		}
+		at := r.at
+		maskTo(p[:n], p[:n], [4]byte{r.mask[at], r.mask[(at+1)&3], r.mask[(at+2)&3], r.mask[(at+3)&3]})
 		r.at = (r.at + n) & 3
 	}
 	return n, err
@@ -196,7 +195,7 @@ func writeWSFrame(c net.Conn, op byte, masked bool, payload []byte) (int, error)
 	return max(0, n-len(h)), err
 }
 
-// maskTo sets dst to src with key over it, in whole blocks: faster than a copy
+// maskTo sets dst, which may be src, to src with key over it, in whole blocks: faster than a copy
 // and then a loop.
 func maskTo(dst, src []byte, key [4]byte) {
 	var block [1 << 10]byte
