@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -102,8 +103,15 @@ func enter(t *testing.T, terminal bool, args ...string) *stage {
 // with want; the echo of a terminal does not count.
 func (s *stage) next(want string) string {
 	s.t.Helper()
+	late := time.After(time.Minute)
 	for {
-		l, ok := <-s.lines
+		var l string
+		var ok bool
+		select {
+		case l, ok = <-s.lines:
+		case <-late:
+			s.t.Fatalf("nothing said, want %q", want)
+		}
 		if !ok {
 			s.t.Fatalf("the end, want %q", want)
 		}
@@ -159,6 +167,10 @@ func TestSignalsForTheParentArePassedOn(t *testing.T) {
 			for _, sig := range told {
 				if terminal && (sig == syscall.SIGINT || sig == syscall.SIGQUIT) {
 					continue // cannot be told from a key
+				}
+				if signal.Ignored(sig) {
+					t.Logf("%v is ignored, as by nohup, and so it is by the program", sig)
+					continue
 				}
 				s.parent.Process.Signal(sig)
 				s.next("got " + sig.String())
