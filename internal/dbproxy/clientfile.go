@@ -49,7 +49,9 @@ func SetSection(old []byte, section string, settings []string) []byte {
 	kept, at, found := takeSection(lines, section)
 	if !found && len(kept) > 0 {
 		if last := &kept[len(kept)-1]; !strings.HasSuffix(*last, "\n") {
-			*last += end
+			if *last += end; strings.HasSuffix(*last, "\r\r\n") { // half of an end was there
+				*last = strings.TrimSuffix(*last, end) + "\n"
+			}
 		}
 		kept = append(kept, end)
 		at = len(kept)
@@ -123,7 +125,7 @@ func splitLines(data []byte) (mark string, lines []string, end string) {
 	}
 	lines = slices.Collect(strings.Lines(text))
 	end = "\n"
-	if len(lines) > 0 && strings.HasSuffix(lines[0], "\r\n") {
+	if len(lines) > 0 && strings.HasSuffix(strings.TrimSuffix(lines[0], "\n"), "\r") {
 		end = "\r\n"
 	}
 	return mark, lines, end
