@@ -50,9 +50,11 @@ lint: ## gofmt, vet, staticcheck, govulncheck, go.mod
 	$(GO) mod tidy -diff
 	@sh scripts/vulncheck.sh $(GOVULNCHECK) ./cmd/...
 
-bench: ## start-up, connection and throughput figures
+bench: peers ## the figures of docs/benchmarks.md, beside stunnel and HAProxy
+	$(GO) test -run '^$$' -bench 'Peers|Ways|SSH' -benchtime 1x -timeout 30m ./integration
 	$(GO) test -run '^$$' -bench 'Start|Connect' -benchtime 20x ./integration
-	$(GO) test -run '^$$' -bench Throughput -benchtime 3x ./integration
+	$(GO) test -run '^$$' -bench 'PeerUID|Admit' ./internal/sockets ./internal/localproxy
+	$(GO) test -count=1 -run 'TestWarmSavesRoundTrips' -v ./integration
 
 SOAK ?= -soak.count 20000 -soak.time 5m
 
