@@ -31,14 +31,15 @@ const levelTest = 6
 
 // layers is the table of ARCHITECTURE.md, for imports outside of tests.
 var layers = map[string]layer{
-	"internal/plain":    {0, nothing},
-	"internal/trust":    {0, nothing},
-	"internal/conn":     {0, nothing},
-	"internal/identity": {0, nothing},
-	"internal/sockets":  {0, nothing},
-	"internal/child":    {0, nothing},
-	"internal/event":    {0, nothing},
-	"internal/ready":    {0, nothing},
+	"internal/plain":      {0, nothing},
+	"internal/trust":      {0, nothing},
+	"internal/kubeconfig": {0, nothing},
+	"internal/conn":       {0, nothing},
+	"internal/identity":   {0, nothing},
+	"internal/sockets":    {0, nothing},
+	"internal/child":      {0, nothing},
+	"internal/event":      {0, nothing},
+	"internal/ready":      {0, nothing},
 
 	"internal/program": {1, []string{"plain"}},
 	"internal/profile": {1, []string{"identity", "plain"}},
@@ -50,8 +51,9 @@ var layers = map[string]layer{
 
 	"internal/localproxy": {3, []string{"accept", "conn", "sockets"}},
 
-	"internal/dbproxy":  {4, []string{"tlsroute", "conn", "identity"}},
-	"internal/sshproxy": {4, []string{"conn", "plain"}},
+	"internal/dbproxy":   {4, []string{"tlsroute", "conn", "identity"}},
+	"internal/kubeproxy": {4, []string{"localproxy", "tlsroute", "upgrade", "accept", "conn"}},
+	"internal/sshproxy":  {4, []string{"conn", "plain"}},
 
 	"cmd/tshx": {5, anything},
 

@@ -1,0 +1,301 @@
+package kubeproxy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"tshx/internal/conn"
+	"tshx/internal/tlsroute"
+)
+
+func hello(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "hello") }
+
+// One connection serves one request after another, also of several clients.
+func TestPooled(t *testing.T) {
+	w := newWorld(t, hello, nil)
+	for range 3 {
+		w.get(w.client(true), "/")
+		w.get(w.client(false), "/")
+	}
+	if n := w.accepted.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// A new certificate means new connections: those of the old one end, but for the
+// streams in progress, which go on.
+func TestNewCertificate(t *testing.T) {
+	next := make(chan string)
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/watch" {
+			hello(rw, r)
+			return
+		}
+		for s := range next {
+			io.WriteString(rw, s)
+			http.NewResponseController(rw).Flush()
+		}
+	}, nil)
+	client := w.client(true)
+	go func() { next <- "a" }()
+	watch, err := client.Get(w.Proxy.URL(0) + "/watch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.get(client, "/")
+	w.get(client, "/")
+	if n := w.accepted.Load(); n != 2 {
+		t.Fatalf("%d connections at first", n)
+	}
+
+	w.fail(errors.New("expired"))
+	if code, _ := w.get(client, "/"); code != 401 {
+		t.Errorf("expired: %d", code)
+	}
+	w.waitOpen(1) // the idle one is closed
+	w.fail(nil)
+	w.get(client, "/")
+	if n := w.accepted.Load(); n != 3 {
+		t.Errorf("%d connections after it was there again", n)
+	}
+
+	w.cert.Store(userCert(t))
+	w.get(client, "/")
+	w.get(client, "/")
+	if n := w.accepted.Load(); n != 4 {
+		t.Errorf("%d connections after a new login", n)
+	}
+	w.waitOpen(2) // the watch, and the new one
+	next <- "b"
+	close(next)
+	if got := readAll(t, watch.Body); got != "ab" {
+		t.Errorf("watch got %q", got)
+	}
+	w.waitOpen(1) // and nothing of the old certificate is kept
+}
+
+// waitOpen waits until n connections to the proxy are open.
+func (w *world) waitOpen(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.open != n {
+		w.changed.Wait()
+	}
+}
+
+// Forty clients at once wait for each other, and none fails.
+func TestDialLimit(t *testing.T) {
+	const limit, clients = 3, 40
+	var now, most atomic.Int64
+	all := make(chan struct{})
+	var arrived atomic.Int64
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		if arrived.Add(1) == clients {
+			close(all)
+		}
+		<-all // so that each needs a connection of its own
+		hello(rw, r)
+	}, func(w *world) {
+		w.options.Dials = limit
+		real := w.options.Dialer
+		w.options.Dialer = dialFunc{real, func(context.Context, tlsroute.Route) error {
+			n := now.Add(1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			return nil
+		}}
+		w.options.Dialer = afterDial{w.options.Dialer, func() { now.Add(-1) }}
+	})
+	var wg sync.WaitGroup
+	for range clients {
+		client := w.client(true)
+		wg.Go(func() {
+			res, err := client.Get(w.Proxy.URL(0) + "/")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if b, err := io.ReadAll(res.Body); string(b) != "hello" || err != nil {
+				t.Errorf("%q, %v", b, err)
+			}
+			res.Body.Close()
+		})
+	}
+	wg.Wait()
+	if m := most.Load(); m > limit || m < 2 {
+		t.Errorf("%d dials at once", m)
+	}
+}
+
+type afterDial struct {
+	tlsroute.RouteDialer
+	after func()
+}
+
+func (d afterDial) Dial(ctx context.Context, r tlsroute.Route) (c net.Conn, err error) {
+	defer d.after()
+	return d.RouteDialer.Dial(ctx, r)
+}
+
+// A balancer may hang up on a connection that was idle when the next request is
+// under way: here the API server does, on each second one of a connection.
+func TestBrokenIdle(t *testing.T) {
+	for name, end := range map[string]func(net.Conn){
+		"end":   func(c net.Conn) { c.Close() },
+		"reset": func(c net.Conn) { conn.Abort(c) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var used sync.Map
+			var cuts, writes atomic.Int64
+			w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				if r.Method == "POST" {
+					writes.Add(1)
+				}
+				if _, again := used.LoadOrStore(r.RemoteAddr, true); again {
+					cuts.Add(1)
+					c, _, err := http.NewResponseController(rw).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					end(c)
+					return
+				}
+				hello(rw, r)
+			}, nil)
+			client := w.client(true)
+			for range 5 {
+				if code, body := w.get(client, "/"); code != 200 || body != "hello" {
+					t.Errorf("%d %s", code, body)
+				}
+			}
+			if cuts.Load() == 0 {
+				t.Error("no connection was used again")
+			}
+			// What may have had an effect is not repeated.
+			var codes []int
+			for range 2 {
+				res, err := client.Post(w.Proxy.URL(0)+"/", "text/plain", strings.NewReader("x"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				readAll(t, res.Body)
+				codes = append(codes, res.StatusCode)
+			}
+			if fmt.Sprint(codes) != "[200 502]" || writes.Load() != 2 {
+				t.Errorf("answers %v to %d writes", codes, writes.Load())
+			}
+		})
+	}
+}
+
+// At the end of the program idle clients do not hold it up, and those with a
+// request may finish it.
+func TestDrain(t *testing.T) {
+	protocols(t, func(t *testing.T, http2 bool) {
+		begun, finish := make(chan bool), make(chan bool)
+		w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				begun <- true
+				<-finish
+			}
+			hello(rw, r)
+		}, nil)
+		w.get(w.client(http2), "/") // and stays connected
+		busy, got := w.client(http2), make(chan string)
+		go func() {
+			res, err := busy.Get(w.Proxy.URL(0) + "/slow")
+			if err != nil {
+				got <- err.Error()
+				return
+			}
+			b, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			got <- string(b)
+		}()
+		<-begun
+		w.Stop()
+		finish <- true
+		if s := <-got; s != "hello" {
+			t.Error(s)
+		}
+		<-w.Ended
+		if n := w.cut.Load(); n != 0 {
+			t.Errorf("%d connections had to be cut", n)
+		}
+	})
+}
+
+// Close cuts streams, and they do not look complete.
+func TestClose(t *testing.T) {
+	protocols(t, func(t *testing.T, http2 bool) {
+		w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+			hello(rw, r)
+			http.NewResponseController(rw).Flush()
+			<-r.Context().Done()
+		}, nil)
+		res, err := w.client(http2).Get(w.Proxy.URL(0) + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		w.Proxy.Close()
+		if b, err := io.ReadAll(res.Body); err == nil {
+			t.Errorf("%q looks complete", b)
+		}
+		w.waitOpen(0)
+	})
+}
+
+// Where nothing was written nothing can have had an effect, and what has a short
+// body is sent again.
+func TestClosedBeforeWrite(t *testing.T) {
+	var bodies atomic.Int64
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		if b, err := io.ReadAll(r.Body); string(b) != "body" || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		bodies.Add(1)
+	}, func(w *world) { w.options.Dialer = onceDialer{w.options.Dialer} })
+	client := w.client(true)
+	for range 3 {
+		res, err := client.Post(w.Proxy.URL(0)+"/", "text/plain", strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body := readAll(t, res.Body); res.StatusCode != 200 {
+			t.Errorf("%s %s", res.Status, body)
+		}
+	}
+	if n := w.accepted.Load(); n != 3 || bodies.Load() != 3 {
+		t.Errorf("%d requests on %d connections", bodies.Load(), n)
+	}
+}
+
+// onceDialer's connections can be written once.
+type onceDialer struct{ tlsroute.RouteDialer }
+
+func (d onceDialer) Dial(ctx context.Context, r tlsroute.Route) (net.Conn, error) {
+	c, err := d.RouteDialer.Dial(ctx, r)
+	return &once{Conn: c}, err
+}
+
+type once struct {
+	net.Conn
+	written atomic.Bool
+}
+
+func (c *once) Write(b []byte) (int, error) {
+	if c.written.Swap(true) {
+		return 0, net.ErrClosed
+	}
+	return c.Conn.Write(b)
+}

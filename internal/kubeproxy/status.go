@@ -1,0 +1,101 @@
+package kubeproxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"unicode"
+
+	"tshx/internal/upgrade"
+)
+
+// certError says that there is no certificate to show to the proxy.
+type certError struct{ error }
+
+func (e *certError) Unwrap() error { return e.error }
+
+// status is the Status of the Kubernetes API, version v1.
+type status struct {
+	Kind       string   `json:"kind"`
+	APIVersion string   `json:"apiVersion"`
+	Metadata   struct{} `json:"metadata"`
+	Status     string   `json:"status"`
+	Message    string   `json:"message"`
+	Reason     string   `json:"reason"` // one word for programs
+	Code       int      `json:"code"`
+}
+
+// reasons are the API's words for codes, where it has one. kubectl prints them.
+var reasons = map[int]string{
+	http.StatusBadRequest:     "BadRequest",
+	http.StatusUnauthorized:   "Unauthorized",
+	http.StatusNotFound:       "NotFound",
+	http.StatusBadGateway:     "BadGateway", // ours
+	http.StatusGatewayTimeout: "Timeout",
+}
+
+// answer is an error of ours to a request.
+type answer struct {
+	code int
+	text string
+}
+
+// writeStatus answers r with an error.
+func writeStatus(w http.ResponseWriter, r *http.Request, a *answer) {
+	body, _ := json.Marshal(status{ // strings and a number
+		Kind: "Status", APIVersion: "v1", Status: "Failure",
+		Message: a.text, Reason: reasons[a.code], Code: a.code,
+	})
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if !resourcePath(r.URL.Path) {
+		w.Header().Set("Warning", warning(a.text))
+	}
+	w.WriteHeader(a.code)
+	w.Write(append(body, '\n'))
+}
+
+// resourcePath reports whether a path is that of objects. kubectl prints the
+// message of a Status only there: of one that answers its questions about the API
+// it makes words of its own, by the code. It prints warnings in any case.
+func resourcePath(path string) bool {
+	if _, _, rest, err := ParsePath(path); err == nil {
+		path = rest
+	}
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	return parts[0] == "api" && len(parts) > 2 || parts[0] == "apis" && len(parts) > 3
+}
+
+// warning is the value of a Warning header (RFC 7234, section 5.5).
+func warning(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	return `299 - "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}
+
+// codeOf says how the failure of an upstream is answered.
+func codeOf(err error) int {
+	var cert *certError
+	var timeout net.Error
+	alert, isAlert := upgrade.Alert(err)
+	switch {
+	case errors.As(err, &cert), isAlert && aboutCertificate(alert):
+		return http.StatusUnauthorized
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+// aboutCertificate reports whether an alert (RFC 8446, section 6.2) says that the
+// proxy did not take the client's certificate.
+func aboutCertificate(alert uint8) bool {
+	return alert >= 42 && alert <= 46 || alert == 48 || alert == 49 || alert == 116
+}
