@@ -41,7 +41,7 @@ func newLink(t testing.TB, delay time.Duration) *link {
 	t.Helper()
 	need(t, "ip")
 	if os.Geteuid() != 0 {
-		t.Skip("only root makes network namespaces")
+		lacking(t, "only root makes network namespaces")
 	}
 	l := &link{t: t, ns: fmt.Sprintf("tshx%d", os.Getpid()), delay: delay}
 	near, far := l.tun("near"), l.tun("far")
@@ -84,7 +84,7 @@ type tun struct {
 func (l *link) tun(end string) tun {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		l.t.Skipf("no TUN devices: %v", err)
+		lacking(l.t, "no TUN devices: %v", err)
 	}
 	name := fmt.Sprintf("tshx%s%d", end, os.Getpid()%100000)
 	req, err := unix.NewIfreq(name)
@@ -94,7 +94,7 @@ func (l *link) tun(end string) tun {
 	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
 		unix.Close(fd)
-		l.t.Skipf("no TUN device: %v", err)
+		lacking(l.t, "no TUN device: %v", err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	l.t.Cleanup(func() { f.Close() })

@@ -36,11 +36,16 @@ func needRoot(t testing.TB) {
 	if os.Geteuid() == uidRoot {
 		return
 	}
-	const why = "only root can run programs as other users"
+	lacking(t, "only root can run programs as other users")
+}
+
+// lacking skips the test, or fails it on CI, for what the machine does not have.
+func lacking(t testing.TB, format string, args ...any) {
+	t.Helper()
 	if os.Getenv("CI") != "" {
-		t.Fatal(why)
+		t.Fatalf(format, args...)
 	}
-	t.Skip(why)
+	t.Skipf(format, args...)
 }
 
 // as is the beginning of a command line that runs the rest as a user.
