@@ -52,6 +52,13 @@ func (l *Lab) startBackends(o *proxyserver.Options) error {
 		}
 		o.Apps = append(o.Apps, proxyserver.App{Name: a.Name, URI: u.String(), PublicAddr: appAddr(a.Name)})
 	}
+	for _, k := range l.config.Kube {
+		kube, err := k.load()
+		if err != nil {
+			return err
+		}
+		o.Kubes = append(o.Kubes, kube)
+	}
 	return nil
 }
 

@@ -44,6 +44,11 @@ type Config struct {
 	Nodes     []Node     `yaml:"nodes"`
 	Databases []Database `yaml:"databases"`
 	Apps      []App      `yaml:"apps"`
+	Kube      []Kube     `yaml:"kube"`
+	// KubeUsers and KubeGroups are whom the user's certificates allow to be in a
+	// Kubernetes cluster; "*" allows anybody. Nil: the user, in system:masters.
+	KubeUsers  []string `yaml:"kube_users"`
+	KubeGroups []string `yaml:"kube_groups"`
 
 	// Balancer, if not nil, stands in front of the proxy on a port of its own.
 	Balancer *Balancer `yaml:"balancer"`
@@ -73,6 +78,14 @@ type Database struct {
 type App struct {
 	Name string `yaml:"name"`
 	URI  string `yaml:"uri"`
+}
+
+// Kube is a Kubernetes cluster, reached as its administrator by a context of a
+// kubeconfig. None is built in.
+type Kube struct {
+	Name       string `yaml:"name"`
+	Kubeconfig string `yaml:"kubeconfig"` // path
+	Context    string `yaml:"context"`    // empty: the current one
 }
 
 // Balancer is what stands in front of the proxy; see balancer.Options.
@@ -186,6 +199,14 @@ func (c *Config) checkBackends() error {
 	for _, db := range c.Databases {
 		if err := errors.Join(name("database", db.Name), checkDatabase(db)); err != nil {
 			return firstError(err)
+		}
+	}
+	for _, k := range c.Kube {
+		if err := name("kube", k.Name); err != nil {
+			return err
+		}
+		if k.Kubeconfig == "" {
+			return fmt.Errorf("kube %q: needs a kubeconfig", k.Name)
 		}
 	}
 	for _, a := range c.Apps {

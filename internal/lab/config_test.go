@@ -32,6 +32,11 @@ databases:
 apps:
   - {name: echo, uri: "tcp://"}
   - {name: web, uri: "http://127.0.0.1:8080"}
+kube:
+  - {name: demo, kubeconfig: /etc/kubernetes/admin.conf}
+  - {name: Other.Demo, kubeconfig: kind.yaml, context: kind}
+kube_users: [bob, admin]
+kube_groups: []
 balancer: {alpn: unasked, upgrades: websocket, refuse: 403, idle: 5s}
 `), 0o600); err != nil {
 		t.Fatal(err)
@@ -48,7 +53,12 @@ balancer: {alpn: unasked, upgrades: websocket, refuse: 403, idle: 5s}
 			{Name: "orders", Protocol: "postgres", Addr: "unix:/run/postgresql/.s.PGSQL.5432", User: "bob", Database: "orders"},
 			{Name: "cache", Protocol: "redis"},
 		},
-		Apps:     []App{{Name: "echo", URI: "tcp://"}, {Name: "web", URI: "http://127.0.0.1:8080"}},
+		Apps: []App{{Name: "echo", URI: "tcp://"}, {Name: "web", URI: "http://127.0.0.1:8080"}},
+		Kube: []Kube{
+			{Name: "demo", Kubeconfig: "/etc/kubernetes/admin.conf"},
+			{Name: "Other.Demo", Kubeconfig: "kind.yaml", Context: "kind"},
+		},
+		KubeUsers: []string{"bob", "admin"}, KubeGroups: []string{},
 		Balancer: &Balancer{ALPN: balancer.ALPNUnasked, Upgrades: balancer.UpgradesWebSocket, Refuse: 403, Idle: 5 * time.Second},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -75,6 +85,10 @@ func TestConfigErrors(t *testing.T) {
 		{"database's address", "databases: [{name: a, protocol: postgres}]\n", "only redis is built in"},
 		{"database's name", "databases: [{name: a/b, protocol: redis}]\n", "a/b"},
 		{"app's uri", "apps: [{name: a, uri: \"ftp://x\"}]\n", "neither tcp:// nor"},
+		{"kube's kubeconfig", "kube: [{name: a}]\n", `kube "a": needs a kubeconfig`},
+		{"kube's name", "kube: [{name: a/b, kubeconfig: c}]\n", "a/b"},
+		{"kube twice", "kube: [{name: a, kubeconfig: c}, {name: a, kubeconfig: d}]\n", `kube "a" is there twice`},
+		{"kube's key", "kube: [{name: a, server: \"https://x\"}]\n", `unknown key "server"`},
 		{"app's port", "apps: [{name: a, uri: \"tcp://x\"}]\n", "is no host:port"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -57,9 +57,11 @@ type HomeOptions struct {
 	Trust *proxyserver.Authority
 	// Mismatch writes keys that do not belong to the certificates.
 	Mismatch bool
-	// Database and App put a route into an identity file, which has one
+	// KubeUsers and KubeGroups, if not nil, take the place of the Config's.
+	KubeUsers, KubeGroups []string
+	// Database, App and Kube put a route into an identity file, which has one
 	// certificate for all. They are not looked at in a home.
-	Database, App string
+	Database, App, Kube string
 }
 
 // login is one login in the making.
@@ -90,7 +92,7 @@ func (l *Lab) login(o HomeOptions) *login {
 }
 
 // WriteHome writes the home directory that a login at proxyAddr leaves, with
-// certificates for all databases and apps. Written over an older one, it is a
+// certificates for all databases, apps and Kubernetes clusters. Written over an older one, it is a
 // new login.
 func (l *Lab) WriteHome(dir, proxyAddr string, o HomeOptions) error {
 	host, _, err := net.SplitHostPort(proxyAddr)
@@ -179,7 +181,7 @@ func (h *home) writeLogin() error {
 	return h.writeCert(profile.KindTLS, "", identity.Identity{})
 }
 
-// writeRoutes writes the certificates that open one database or app each.
+// writeRoutes writes the certificates that open one resource each.
 func (h *home) writeRoutes() error {
 	for _, db := range h.lab.config.Databases {
 		if err := h.writeCert(profile.KindDB, db.Name, h.dbRoute(db)); err != nil {
@@ -188,6 +190,11 @@ func (h *home) writeRoutes() error {
 	}
 	for _, a := range h.lab.config.Apps {
 		if err := h.writeCert(profile.KindApp, a.Name, h.appRoute(a.Name)); err != nil {
+			return err
+		}
+	}
+	for _, k := range h.lab.config.Kube {
+		if err := h.writeCert(profile.KindKube, k.Name, kubeRoute(k.Name)); err != nil {
 			return err
 		}
 	}
@@ -202,8 +209,10 @@ func (h *home) writeCert(kind profile.Kind, name string, id identity.Identity) e
 		if key, err = h.lab.keys.get(cmp.Or(h.o.Algorithm, proxyserver.ECDSA), h.o.FreshKey); err != nil {
 			return err
 		}
-		if err := h.writeKey(pair.Key, key, false); err != nil {
-			return err
+		if pair.Key != pair.Cert {
+			if err := h.writeKey(pair.Key, key, false); err != nil {
+				return err
+			}
 		}
 	}
 	der, err := h.signer.IssueTLS(h.request(key, id))
@@ -211,12 +220,17 @@ func (h *home) writeCert(kind profile.Kind, name string, id identity.Identity) e
 		return err
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if id.Database.Protocol == "mongodb" { // its clients take both from one file
+	one := pair.Key == pair.Cert
+	if one || id.Database.Protocol == "mongodb" { // its clients take both from one file
 		b, err := h.marshalKey(key, false)
 		if err != nil {
 			return err
 		}
-		text = append(text, b...)
+		if one {
+			text = append(b, text...)
+		} else {
+			text = append(text, b...)
+		}
 	}
 	return write(pair.Cert, modeSecret, text)
 }
@@ -247,6 +261,17 @@ func (lg *login) request(key crypto.Signer, id identity.Identity) proxyserver.Us
 	id.User, id.Roles, id.Logins, id.Traits = lg.user, c.Roles, append([]string{}, c.Logins...), string(traits)
 	id.RouteToCluster, id.TeleportCluster = c.Cluster, c.Cluster
 	id.AllowedDBNames, id.AllowedDBUsers = []string{"*"}, []string{"*"}
+	if len(c.Kube) > 0 {
+		id.KubeUsers, id.KubeGroups = []string{lg.user}, []string{"system:masters"}
+		for _, o := range []struct{ users, groups []string }{{c.KubeUsers, c.KubeGroups}, {lg.o.KubeUsers, lg.o.KubeGroups}} {
+			if o.users != nil {
+				id.KubeUsers = o.users
+			}
+			if o.groups != nil {
+				id.KubeGroups = o.groups
+			}
+		}
+	}
 	id.LoginIP = "127.0.0.1"
 	return proxyserver.UserRequest{Public: key.Public(), Identity: id, NotAfter: lg.notAfter}
 }
@@ -265,6 +290,10 @@ func (lg *login) appRoute(name string) identity.Identity {
 		Usage: []string{identity.UsageApps},
 		App:   identity.App{Name: name, SessionID: hex.EncodeToString(session), PublicAddr: appAddr(name), Cluster: lg.lab.config.Cluster},
 	}
+}
+
+func kubeRoute(name string) identity.Identity {
+	return identity.Identity{Usage: []string{identity.UsageKube}, KubeCluster: name}
 }
 
 // write replaces a file at one stroke, so that a reader finds either the old or

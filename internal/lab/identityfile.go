@@ -54,6 +54,13 @@ func (lg *login) route() (identity.Identity, error) {
 	switch {
 	case lg.o.App != "":
 		return lg.appRoute(lg.o.App), nil
+	case lg.o.Kube != "":
+		for _, k := range lg.lab.config.Kube {
+			if k.Name == lg.o.Kube {
+				return kubeRoute(k.Name), nil
+			}
+		}
+		return identity.Identity{}, fmt.Errorf("%w: %q", proxyserver.ErrUnknownKube, lg.o.Kube)
 	case lg.o.Database == "":
 		return identity.Identity{}, nil
 	}

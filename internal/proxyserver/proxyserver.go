@@ -6,7 +6,7 @@
 //	defer s.Close()
 //	err = s.Serve(ctx, ln)
 //
-// One TLS port carries SSH, databases, TCP and HTTP apps and the web API, with
+// One TLS port carries SSH, databases, apps, Kubernetes and the web API, with
 // the routing of tlsroute.Mux; connections that come through the upgrade
 // endpoint are fed back into the same Mux. Routes and rights are what the
 // client's certificate says and what Options lists.
@@ -32,12 +32,13 @@ type Options struct {
 	Nodes      []Node
 	Databases  []Database
 	Apps       []App
+	Kubes      []Kube
 	// MySQLVersion is announced by the MySQL front to clients whose database is
 	// not known yet and that ask for no version. Empty means a built-in one.
 	MySQLVersion string
 	// KubeAddr and AuthAddr are where connections for Kubernetes and for the
 	// cluster's Auth service are forwarded to, with their TLS untouched. Empty:
-	// no such route.
+	// no such route. KubeAddr is for want of Kubes.
 	KubeAddr, AuthAddr string
 	// TrustForwardedFor takes the client's address from X-Forwarded-For.
 	TrustForwardedFor bool

@@ -30,6 +30,7 @@ type Server struct {
 	web          *accept.Queue
 	http         *http.Server
 	appTransport *http.Transport
+	kube         *kubeFront // nil without Kubes
 
 	ctx    context.Context // of all connections, ended by Close
 	cancel context.CancelFunc
@@ -63,6 +64,10 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if err := s.makeKube(); err != nil {
+		s.cancel()
+		return nil, err
+	}
 	s.makeRoutes()
 	s.makeWeb()
 	s.done.Go(func() { s.http.Serve(s.web) })
@@ -124,6 +129,9 @@ func (s *Server) makeRoutes() {
 	if addr := s.opts.KubeAddr; addr != "" {
 		kube := s.forward("kube", addr)
 		m.Kube = &kube
+	}
+	if s.kube != nil {
+		m.Kube = s.kube.handler()
 	}
 }
 
@@ -189,6 +197,9 @@ func (s *Server) Close() error {
 	s.set.Close()
 	s.web.Close()
 	err := s.http.Close()
+	if s.kube != nil {
+		s.kube.close()
+	}
 	s.set.Wait()
 	s.done.Wait()
 	s.appTransport.CloseIdleConnections()

@@ -59,7 +59,7 @@ type dbSettings struct {
 
 func (s *Server) find() pingResponse {
 	addr := s.addr()
-	kube := kubeSettings{Enabled: s.opts.KubeAddr != ""}
+	kube := kubeSettings{Enabled: s.mux.Kube != nil}
 	if kube.Enabled {
 		kube.ListenAddr = addr
 	}

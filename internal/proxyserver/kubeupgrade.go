@@ -1,0 +1,122 @@
+package proxyserver
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+
+	"tshx/internal/conn"
+)
+
+// upgradeOf returns the protocol that a message changes to; "" if to none.
+func upgradeOf(h http.Header) string {
+	for _, token := range connectionTokens(h) {
+		if strings.EqualFold(token, "upgrade") {
+			return h.Get("Upgrade")
+		}
+	}
+	return ""
+}
+
+// connectionTokens are the values of Connection (RFC 9110, section 7.6.1).
+func connectionTokens(h http.Header) []string {
+	list := strings.Split(strings.Join(h.Values("Connection"), ","), ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
+}
+
+// dropHops deletes the headers that are for one connection only.
+func dropHops(h http.Header) {
+	for _, name := range append(connectionTokens(h), "Connection", "Upgrade", "Keep-Alive", "Proxy-Connection",
+		"Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding") {
+		h.Del(name)
+	}
+}
+
+// upgrade sends a request for another protocol on a connection of its own, and
+// carries that protocol with its half-closes. net/http would end a broken stream
+// like one that is complete.
+func (f *kubeForward) upgrade(w http.ResponseWriter, r *http.Request) {
+	protocol := upgradeOf(r.Header)
+	out := r.Clone(r.Context())
+	dropHops(out.Header)
+	out.Header.Set("Connection", "Upgrade")
+	out.Header.Set("Upgrade", protocol)
+	if err := f.prepare(out, r.URL.RawQuery); err != nil {
+		f.failed(w, r, err)
+		return
+	}
+	up, err := f.dial(r.Context(), "", "")
+	if err != nil {
+		f.failed(w, r, err)
+		return
+	}
+	stop := context.AfterFunc(r.Context(), func() { up.Close() })
+	br := bufio.NewReader(up)
+	res, err := kubeExchange(up, br, out)
+	switch {
+	case err != nil:
+		f.failed(w, r, err)
+	case res.StatusCode != http.StatusSwitchingProtocols:
+		dropHops(res.Header)
+		maps.Copy(w.Header(), res.Header)
+		w.WriteHeader(res.StatusCode)
+		if _, err := io.Copy(w, res.Body); err != nil {
+			up.Close()
+			panic(http.ErrAbortHandler)
+		}
+	case !strings.EqualFold(upgradeOf(res.Header), protocol):
+		f.failed(w, r, fmt.Errorf("asked for the protocol %q, and got %q", protocol, upgradeOf(res.Header)))
+	case stop():
+		early, _ := br.Peek(br.Buffered())
+		f.join(w, r, res, conn.Buffered(up, early))
+		return
+	}
+	stop()
+	up.Close()
+}
+
+// kubeExchange writes a request and reads its final answer.
+func kubeExchange(up net.Conn, br *bufio.Reader, out *http.Request) (*http.Response, error) {
+	if err := out.Write(up); err != nil {
+		return nil, err
+	}
+	for {
+		res, err := http.ReadResponse(br, out)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil || res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols {
+			return res, err
+		}
+	}
+}
+
+// join passes the answer on, and from then on bytes both ways. It owns up.
+func (f *kubeForward) join(w http.ResponseWriter, r *http.Request, res *http.Response, up net.Conn) {
+	client, buffers, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		up.Close()
+		f.failed(w, r, err)
+		return
+	}
+	early, _ := buffers.Reader.Peek(buffers.Reader.Buffered())
+	client = conn.Buffered(client, early)
+	res.Body = nil
+	if err := res.Write(client); err != nil {
+		client.Close()
+		conn.Abort(up)
+		up.Close()
+		return
+	}
+	st, err := conn.Splice(r.Context(), client, up)
+	f.server.finished("kube "+f.Name, clientAddr(r.Context()), st, err)
+}
