@@ -36,7 +36,7 @@ type link struct {
 }
 
 // newLink makes a link until the end of the test, of which there can be one at a
-// time. It skips the test where that is not allowed.
+// time. See lacking for where that is not allowed.
 func newLink(t testing.TB, delay time.Duration) *link {
 	t.Helper()
 	need(t, "ip")
@@ -46,7 +46,7 @@ func newLink(t testing.TB, delay time.Duration) *link {
 	l := &link{t: t, ns: fmt.Sprintf("tshx%d", os.Getpid()), delay: delay}
 	near, far := l.tun("near"), l.tun("far")
 	if err := ipCommand("netns", "add", l.ns); err != nil {
-		t.Skipf("no network namespace: %v", err)
+		lacking(t, "no network namespace: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := ipCommand("netns", "del", l.ns); err != nil {

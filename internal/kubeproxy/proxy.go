@@ -122,7 +122,7 @@ func (p *Proxy) Access() Access { return p.access }
 // URL is the server's URL of the cluster with this index in Options.Clusters.
 func (p *Proxy) URL(i int) string {
 	b := p.backends[i]
-	return "https://" + strings.TrimSuffix(b.addr, ":443") + Prefix(b.Teleport, b.Name)
+	return "https://" + strings.TrimSuffix(b.addr, ":443") + tlsroute.KubePathOf(b.Teleport, b.Name)
 }
 
 // ServerName is the name that goes with it, for tls-server-name: the address is

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+
+	"tshx/internal/tlsroute"
 )
 
 // serveHTTP routes a request to its cluster.
@@ -37,14 +39,14 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
 // route returns where a request goes, and the path that it has there.
 func (p *Proxy) route(r *http.Request) (b *backend, rest string, bad *answer) {
 	path := r.URL.EscapedPath()
-	if !strings.HasPrefix(path, pathStart) && strings.HasPrefix(path, "/") {
+	if !strings.HasPrefix(path, tlsroute.KubePath) && strings.HasPrefix(path, "/") {
 		for _, b := range p.backends {
 			if r.TLS.ServerName == b.serverName {
 				return b, path, nil
 			}
 		}
 	}
-	teleport, kube, rest, err := ParsePath(path)
+	teleport, kube, rest, err := tlsroute.ParseKubePath(path)
 	if err != nil {
 		return nil, "", &answer{http.StatusBadRequest, err.Error()}
 	}

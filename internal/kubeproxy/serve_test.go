@@ -341,8 +341,8 @@ func TestErrors(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/api": "400 BadRequest",
-		kubeproxy.Prefix(teleportCluster, "other") + "/x": "404 NotFound",
-		kubeproxy.Prefix("other", "kube"):                 "404 NotFound",
+		tlsroute.KubePathOf(teleportCluster, "other") + "/x": "404 NotFound",
+		tlsroute.KubePathOf("other", "kube"):                 "404 NotFound",
 	} {
 		client := w.client(true)
 		if path == "/api" {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode"
 
+	"tshx/internal/tlsroute"
 	"tshx/internal/upgrade"
 )
 
@@ -62,7 +63,7 @@ func writeStatus(w http.ResponseWriter, r *http.Request, a *answer) {
 // message of a Status only there: of one that answers its questions about the API
 // it makes words of its own, by the code. It prints warnings in any case.
 func resourcePath(path string) bool {
-	if _, _, rest, err := ParsePath(path); err == nil {
+	if _, _, rest, err := tlsroute.ParseKubePath(path); err == nil {
 		path = rest
 	}
 	parts := strings.Split(strings.Trim(path, "/"), "/")

@@ -3,7 +3,6 @@ package proxyserver
 import (
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,10 +32,6 @@ type Kube struct {
 
 // ErrUnknownKube refuses a Kubernetes cluster that Options does not list.
 var ErrUnknownKube = errors.New("no such kubernetes cluster")
-
-// kubePath begins the paths that name their cluster (docs/protocol.md,
-// "Kubernetes").
-const kubePath = "/v1/teleport/"
 
 // kubeFront is the web server of the Kubernetes route.
 type kubeFront struct {
@@ -126,9 +121,9 @@ func (k *kubeFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (k *kubeFront) route(id identity.Identity, path string) (*kubeBackend, string, error) {
 	own := k.server.opts.Authority.Cluster
 	teleport, name := id.RouteToCluster, id.KubeCluster
-	if strings.HasPrefix(path, kubePath) {
+	if strings.HasPrefix(path, tlsroute.KubePath) {
 		var err error
-		if teleport, name, path, err = parseKubePath(path); err != nil {
+		if teleport, name, path, err = tlsroute.ParseKubePath(path); err != nil {
 			return nil, "", &kubeError{http.StatusBadRequest, err}
 		}
 	}
@@ -146,23 +141,6 @@ func (k *kubeFront) route(id identity.Identity, path string) (*kubeBackend, stri
 		return nil, "", &kubeError{http.StatusNotFound, fmt.Errorf("%q in cluster %q: %w", name, teleport, ErrUnknownKube)}
 	}
 	return b, path, nil
-}
-
-// parseKubePath takes the clusters' names off an escaped path.
-func parseKubePath(path string) (teleport, kube, rest string, err error) {
-	parts := strings.SplitN(strings.TrimPrefix(path, kubePath), "/", 3)
-	if len(parts) < 3 {
-		parts = append(parts, "", "")
-	}
-	var names [2]string
-	for i := range names {
-		b, err := base64.RawURLEncoding.Strict().DecodeString(parts[i])
-		if err != nil || len(b) == 0 {
-			return "", "", "", errors.New("the path does not name a kubernetes cluster: want " + kubePath + "CLUSTER/KUBECLUSTER/, both in base64url")
-		}
-		names[i] = string(b)
-	}
-	return names[0], names[1], "/" + parts[2], nil
 }
 
 // kubeURL is the URL of an escaped path and a query at an API server.

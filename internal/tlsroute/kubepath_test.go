@@ -1,13 +1,13 @@
-package kubeproxy_test
+package tlsroute_test
 
 import (
 	"strings"
 	"testing"
 
-	"tshx/internal/kubeproxy"
+	"tshx/internal/tlsroute"
 )
 
-func TestParsePath(t *testing.T) {
+func TestParseKubePath(t *testing.T) {
 	for _, tt := range []struct {
 		name, path, teleport, kube, rest string // no kube: an error
 	}{
@@ -29,7 +29,7 @@ func TestParsePath(t *testing.T) {
 		{name: "other case", path: "/V1/teleport/cmVhbA/aw/api"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			teleport, kube, rest, err := kubeproxy.ParsePath(tt.path)
+			teleport, kube, rest, err := tlsroute.ParseKubePath(tt.path)
 			if teleport != tt.teleport || kube != tt.kube || rest != tt.rest || (err != nil) != (tt.kube == "") {
 				t.Errorf("%q %q %q %v", teleport, kube, rest, err)
 			}
@@ -37,15 +37,15 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
-func FuzzParsePath(f *testing.F) {
+func FuzzParseKubePath(f *testing.F) {
 	f.Add("/v1/teleport/cmVhbA/aw/api")
 	f.Add("/v1/teleport/cmVh\nbA/aw")
 	f.Fuzz(func(t *testing.T, path string) {
-		teleport, kube, rest, err := kubeproxy.ParsePath(path)
+		teleport, kube, rest, err := tlsroute.ParseKubePath(path)
 		if err != nil {
 			return
 		}
-		if again := kubeproxy.Prefix(teleport, kube) + rest; again != path && again != path+"/" {
+		if again := tlsroute.KubePathOf(teleport, kube) + rest; again != path && again != path+"/" {
 			t.Errorf("%q became %q", path, again)
 		}
 		if !strings.HasPrefix(rest, "/") {
