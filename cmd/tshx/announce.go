@@ -39,7 +39,7 @@ type announcement struct {
 	User      *string    `json:"user"`     // inside the server
 	Mode      string     `json:"mode"`
 	Transport string     `json:"transport"`
-	Expires   *time.Time `json:"expires"` // of the certificate
+	Expires   *time.Time `json:"expires"` // of the certificate that ends first
 	Command   []string   `json:"command"`
 	// CommandEnv are variables that Command needs besides.
 	CommandEnv  map[string]string `json:"command_env"`
@@ -67,9 +67,10 @@ func newAnnouncement(s *service, addr net.Addr) announcement {
 		Schema: announcementSchema, PID: os.Getpid(), Address: addr.String(),
 		Kind: s.Kind, Resource: s.Resource, Cluster: s.login.Cluster, Mode: modeTunnel,
 	}
-	if !s.Expires.IsZero() {
-		expires := s.Expires.UTC()
-		a.Expires = &expires
+	for _, c := range s.Certs {
+		if end := c.Expires.UTC(); !c.Expires.IsZero() && (a.Expires == nil || end.Before(*a.Expires)) {
+			a.Expires = &end
+		}
 	}
 	if addr.Network() == "unix" {
 		a.Socket = &a.Address

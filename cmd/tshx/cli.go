@@ -36,6 +36,11 @@ var commands = []command{
 			DB dbCmd `cmd:"" name:"db" help:"Connect to databases and look at them."`
 		}{}
 	}},
+	{"kube", func([]string) any {
+		return &struct {
+			Kube kubeCmd `cmd:"" name:"kube" help:"Log in to Kubernetes clusters and look at them."`
+		}{}
+	}},
 	{"config", func([]string) any {
 		return &struct {
 			Config configCmd `cmd:"" help:"Print OpenSSH configuration that uses tshx as ProxyCommand."`

@@ -19,8 +19,9 @@ const expiringBefore = 15 * time.Minute
 // disk is about to end or has ended, and when there is another one. Only a timer
 // and those who read the certificate anyway make it look; it does not poll.
 type certWatch struct {
-	Read   func() (*tls.Certificate, error)
-	Events *event.Writer
+	Resource string
+	Read     func() (*tls.Certificate, error)
+	Events   *event.Writer
 	// Warn is called once for each certificate that is about to end.
 	Warn func(expires time.Time)
 
@@ -41,11 +42,13 @@ func (w *certWatch) Start(expires time.Time) {
 	w.timer = time.AfterFunc(w.next(), w.due)
 }
 
-// Stop ends the watch.
+// Stop ends the watch, if it was begun.
 func (w *certWatch) Stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.timer.Stop()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
 }
 
 // next is how long it takes until there is something to tell.
@@ -89,7 +92,10 @@ func (w *certWatch) note(raw []byte, expires time.Time) {
 		return
 	}
 	w.expires, w.warned, w.ended = expires, false, false
-	w.Events.Emit(event.CertRenewed{Expires: expires.UTC()})
+	if w.timer == nil {
+		return // the watch has not begun
+	}
+	w.Events.Emit(event.CertRenewed{Resource: w.Resource, Expires: expires.UTC()})
 	w.timer.Reset(w.next())
 }
 
@@ -103,7 +109,7 @@ func (w *certWatch) due() {
 		return
 	}
 	left := max(0, time.Until(w.expires))
-	w.Events.Emit(event.CertExpiring{Expires: w.expires.UTC(), SecondsLeft: int64(left / time.Second)})
+	w.Events.Emit(event.CertExpiring{Resource: w.Resource, Expires: w.expires.UTC(), SecondsLeft: int64(left / time.Second)})
 	if !w.warned {
 		w.Warn(w.expires)
 	}
@@ -112,10 +118,10 @@ func (w *certWatch) due() {
 }
 
 // warnExpiring says it to people.
-func warnExpiring(env *Env, s *service, expires time.Time) {
-	line := fmt.Sprintf("%s certificate expires in %s", s.What, profile.RoundAge(expires.Sub(env.Now())))
-	if s.Renew != "" {
-		line += "; renew it, tshx need not be restarted: " + s.Renew
+func warnExpiring(env *Env, c certificate, expires time.Time) {
+	line := fmt.Sprintf("%s certificate expires in %s", c.What, profile.RoundAge(expires.Sub(env.Now())))
+	if c.Renew != "" {
+		line += "; renew it, tshx need not be restarted: " + c.Renew
 	}
 	warn(env, "%s", line)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -13,9 +14,8 @@ import (
 	"tshx/internal/sockets"
 )
 
-// listenFlags are the flags of every command that listens, and the command that
-// is to run beside it. A struct that embeds them has its own arguments first.
-// docs/scripting.md is their contract.
+// listenFlags are the flags of every command that listens. docs/scripting.md is
+// their contract.
 type listenFlags struct {
 	Port           *uint16   `short:"p" placeholder:"PORT" help:"Local port, 0 for a free one. Default: always the same one for the same resource."`
 	PortRange      portRange `placeholder:"LOW-HIGH" default:"20000-29999" env:"TSHX_PORT_RANGE" help:"Where the default port is taken from; off for a free one each time. Default: ${default}."`
@@ -23,13 +23,31 @@ type listenFlags struct {
 	Anywhere       bool      `name:"insecure-listen-anywhere" help:"Allow --listen on an address that other machines reach. Whoever connects acts as you."`
 	AnyLocalUser   bool      `name:"allow-any-local-user" help:"Let other users of this machine connect too. Whoever connects acts as you."`
 	Warm           *int      `placeholder:"N" help:"Connections to the proxy kept ready for clients to come, 0 for none. Default: by the kind of resource."`
-	Format         string    `short:"f" enum:"text,json" default:"text" help:"How to announce the address: text or json."`
 	PortFile       word      `placeholder:"FILE" help:"File that holds the port, or the path of the socket, while tshx listens."`
 	ReadyFD        *int      `name:"ready-fd" placeholder:"N" help:"Descriptor that gets the address in one line once tshx listens."`
 	Events         word      `placeholder:"FILE|fd:N" help:"Write what happens there, as lines of JSON."`
 	ExitWithParent bool      `name:"exit-with-parent" help:"End when the process that started tshx has ended."`
 
+	// Format is how to announce the address. Command is what to run beside the
+	// listener, with the dashes that begin it. Each command has its own way to set
+	// both.
+	Format  string   `kong:"-"`
+	Command []string `kong:"-"`
+}
+
+// listenArgs are listenFlags and the command line's remaining arguments, for a
+// struct that has its own arguments first.
+type listenArgs struct {
+	listenFlags
+	Format  string   `short:"f" enum:"text,json" default:"text" help:"How to announce the address: text or json."`
 	Command []string `arg:"" optional:"" passthrough:"partial" help:"After --: run this command and end with it; {host}, {port}, {addr}, {socket} and {url} in its arguments are replaced."`
+}
+
+// serve is listenFlags.serve.
+func (a *listenArgs) serve(ctx context.Context, env *Env, s *service) error {
+	f := a.listenFlags
+	f.Format, f.Command = a.Format, a.Command
+	return f.serve(ctx, env, s)
 }
 
 // word is the value of a flag that is not empty if it is given: an empty one is

@@ -16,7 +16,7 @@ import (
 type proxyAppCmd struct {
 	Cluster string `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"Cluster of the application. Default: the profile's."`
 	Name    string `arg:"" help:"Name of the TCP application in the cluster."`
-	listenFlags
+	listenArgs
 }
 
 // Run listens for clients of the TCP application until a signal.
@@ -30,23 +30,21 @@ func (c *proxyAppCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	s := &service{
-		login: l, Kind: kindApp, Resource: c.Name, What: fmt.Sprintf("application %q", c.Name),
-		Cert: cert, Expires: leaf.Leaf.NotAfter, Renew: l.RenewCommand(profile.KindApp, c.Name),
-	}
-	s.Route = tlsroute.Route{
+	s := &service{login: l, Kind: kindApp, Resource: c.Name, What: fmt.Sprintf("application %q", c.Name)}
+	s.Certs = []certificate{{s.What, c.Name, cert, leaf.Leaf.NotAfter, l.RenewCommand(profile.KindApp, c.Name)}}
+	route := tlsroute.Route{
 		Name:        s.What,
 		ALPN:        []string{tlsroute.WithPing(tlsroute.ALPNTCP), tlsroute.ALPNTCP},
 		Certificate: cert,
 	}
-	s.Tunnel = func(cert func() (*tls.Certificate, error), dialer tlsroute.RouteDialer) *localproxy.Tunnel {
-		route := s.Route
-		route.Certificate = cert
+	s.Warm = tlsroute.DefaultWarm(route)
+	s.Open = func(o opening) (opened, error) {
+		route.Certificate = o.Certs[0]
 		dial := func(ctx context.Context, client net.Conn) (net.Conn, net.Conn, error) {
-			up, err := dialer.Dial(ctx, route)
+			up, err := o.Dialer.Dial(ctx, route)
 			return client, up, err
 		}
-		return &localproxy.Tunnel{Dial: dial, Check: checkTCPApp, Route: route.Name}
+		return o.tunnel(env, &localproxy.Tunnel{Dial: dial, Check: checkTCPApp, Route: route.Name}), nil
 	}
 	s.Announce = func(a *announcement, _ net.Addr) {
 		a.Intro = fmt.Sprintf("TCP application %q in cluster %s.\n", c.Name, plain.Line(l.Cluster, 0))

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 
-	"tshx/internal/localproxy"
 	"tshx/internal/plain"
 	"tshx/internal/profile"
 	"tshx/internal/program"
@@ -18,7 +16,7 @@ type proxyDBCmd struct {
 	pageFlag
 	Tunnel bool   `help:"Show the database certificate for the client, which then needs no TLS of its own."`
 	Name   string `arg:"" help:"Name of the database in the cluster."`
-	listenFlags
+	listenArgs
 }
 
 // Run listens for clients of the database until a signal.
@@ -43,14 +41,16 @@ func (c *proxyDBCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 func (d *database) service(env *Env) *service {
 	s := &service{
 		login: d.login, Kind: kindDB, Resource: d.Name, What: d.title(),
-		Route: d.Engine.Route(d.Name, nil), Cert: d.Cert, Expires: d.Expires, Renew: d.RenewCommand(profile.KindDB, d.Name),
+		Certs: []certificate{{d.title(), d.Name, d.Cert, d.Expires, d.RenewCommand(profile.KindDB, d.Name)}},
 	}
+	route := d.Engine.Route(d.Name, nil)
 	if d.Endpoint.Tunnel {
-		s.Route.Certificate = d.Cert
+		route.Certificate = d.Cert
 	}
-	s.Tunnel = func(cert func() (*tls.Certificate, error), dialer tlsroute.RouteDialer) *localproxy.Tunnel {
-		d.Cert = cert
-		return d.tunnel(dialer)
+	s.Warm = tlsroute.DefaultWarm(route)
+	s.Open = func(o opening) (opened, error) {
+		d.Cert = o.Certs[0]
+		return o.tunnel(env, d.tunnel(o.Dialer)), nil
 	}
 	s.Announce = func(a *announcement, addr net.Addr) { d.announce(env, a, addr) }
 	return s

@@ -76,13 +76,15 @@ type ConnDenied struct {
 // CertExpiring says that the certificate on disk will not be good for long, or
 // has ended.
 type CertExpiring struct {
+	Resource    string    `json:"resource"` // the one that it is for
 	Expires     time.Time `json:"expires"`
 	SecondsLeft int64     `json:"seconds_left"` // 0 when it has ended
 }
 
 // CertRenewed says that new connections show another certificate.
 type CertRenewed struct {
-	Expires time.Time `json:"expires"`
+	Resource string    `json:"resource"` // the one that it is for
+	Expires  time.Time `json:"expires"`
 }
 
 // Draining says that no connection is accepted any more.
