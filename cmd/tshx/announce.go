@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -48,11 +49,24 @@ type announcement struct {
 	CAFile      *string           `json:"ca_file"` // the files are for clients that do TLS themselves
 	CertFile    *string           `json:"cert_file"`
 	KeyFile     *string           `json:"key_file"`
+	Kubeconfig  *string           `json:"kubeconfig"` // to be used in place of the user's
+	// Contexts are those in it that lead here.
+	Contexts []announcedContext `json:"contexts"`
+
+	// Connect is the line for people's shells; nil is CommandLine.
+	Connect *string `json:"-"`
 
 	// Intro is what only people read: whole lines, fit for a terminal.
 	Intro string `json:"-"`
 	// Env are the variables, KEY=value, by which programs find the resource.
 	Env []string `json:"-"`
+}
+
+// announcedContext is one in a kubeconfig.
+type announcedContext struct {
+	Cluster     string `json:"cluster"`
+	KubeCluster string `json:"kube_cluster"`
+	Context     string `json:"context"`
 }
 
 // The modes: who shows the certificate to the proxy.
@@ -107,14 +121,21 @@ func (a *announcement) text() string {
 	var b strings.Builder
 	b.WriteString(a.Intro)
 	fmt.Fprintf(&b, "address: %s\n", plain.Copyable(a.Address))
-	if a.CommandLine != nil {
-		fmt.Fprintf(&b, "connect: %s\n", plain.Copyable(*a.CommandLine))
+	if a.Kubeconfig != nil {
+		fmt.Fprintf(&b, "kubeconfig: %s\n", plain.Copyable(*a.Kubeconfig))
+	}
+	if line := cmp.Or(a.Connect, a.CommandLine); line != nil {
+		fmt.Fprintf(&b, "connect: %s\n", plain.Copyable(*line))
 	}
 	if a.URL != nil {
 		fmt.Fprintf(&b, "url: %s\n", plain.Copyable(*a.URL))
 	}
 	return b.String()
 }
+
+// comments begin the lines that a shell is not to run, in the formats that are
+// for one.
+var comments = map[string]string{"unix": "# ", "powershell": "# ", "command-prompt": "REM "}
 
 // print writes the announcement in one of the formats.
 func (a *announcement) print(w io.Writer, format string) error {
@@ -126,7 +147,14 @@ func (a *announcement) print(w io.Writer, format string) error {
 			return err
 		}
 	} else {
-		b.WriteString(a.text())
+		comment := comments[format]
+		for line := range strings.Lines(a.text()) {
+			if command, ok := strings.CutPrefix(line, "connect: "); ok && comment != "" {
+				b.WriteString(command)
+				continue
+			}
+			b.WriteString(comment + line)
+		}
 	}
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("write standard output: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -73,6 +74,11 @@ var proxyCommands = []command{
 			DB proxyDBCmd `cmd:"" name:"db" help:"Listen on loopback for clients of a database."`
 		}{}
 	}},
+	{"kube", func([]string) any {
+		return &struct {
+			Kube proxyKubeCmd `cmd:"" name:"kube" help:"Listen on loopback for clients of Kubernetes clusters, and give them a kubeconfig."`
+		}{}
+	}},
 	{"app", func([]string) any {
 		return &struct {
 			App proxyAppCmd `cmd:"" name:"app" help:"Listen on loopback for clients of a TCP application."`
@@ -103,6 +109,19 @@ func grammarFor(args []string) *CLI {
 	return &CLI{Plugins: needed(commands, args)}
 }
 
+// cutCommand takes the command off args that is to run beside a listener for any
+// number of resources: the parser would take it for more of their names. It is
+// returned with the dashes that begin it.
+func cutCommand(args []string) (ours, command []string) {
+	dashes := slices.Index(args, "--")
+	for i := 1; i < dashes; i++ {
+		if args[i-1] == "proxy" && args[i] == "kube" {
+			return args[:dashes], args[dashes:]
+		}
+	}
+	return args, nil
+}
+
 // Globals are the flags of every command.
 type Globals struct {
 	ProxyAddr string `name:"proxy" placeholder:"HOST[:PORT]" env:"TELEPORT_PROXY" help:"Address of the proxy; picks the profile. Default: the current profile."`
@@ -117,6 +136,7 @@ const description = `Connects ordinary clients (OpenSSH, psql, mysql, redis-cli,
 
 // run parses args, runs the command and returns the exit code.
 func run(ctx context.Context, env *Env, args []string) int {
+	args, env.Command = cutCommand(args)
 	cli := grammarFor(args)
 	return fail(env, program.Run(ctx, cli, program.Spec{
 		Name: "tshx", Description: description, Stdout: env.Stdout, Stderr: env.Stderr,

@@ -19,7 +19,9 @@ type Env struct {
 	Stderr io.Writer // talk
 	Getenv func(string) string
 	Now    func() time.Time
-	Log    *slog.Logger
+	// Command is the end of the command line that cutCommand took off.
+	Command []string
+	Log     *slog.Logger
 }
 
 func systemEnv() *Env {

@@ -57,6 +57,7 @@ func (a *announcement) placeholders() map[string]*string {
 		"{addr}": &a.Address, "{host}": a.Host, "{port}": port, "{socket}": a.Socket, "{url}": a.URL,
 		"{user}": a.User, "{database}": a.Database,
 		"{ca_file}": a.CAFile, "{cert_file}": a.CertFile, "{key_file}": a.KeyFile,
+		"{kubeconfig}": a.Kubeconfig,
 	}
 }
 

@@ -1,6 +1,7 @@
 package kubeconfig
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,18 +19,20 @@ type EphemeralOptions struct {
 	ProxyURL string
 	Clusters []EphemeralCluster // at least one
 
-	As        string   // user to impersonate, or ""
-	AsGroups  []string // groups to impersonate
-	Namespace string   // "" is the server's default
-	// ContextName is a Go template of the contexts' names that knows
-	// {{.ClusterName}}, of the Teleport cluster, and {{.KubeName}}. "" is as
+	As       string   // user to impersonate, or ""
+	AsGroups []string // groups to impersonate
+	// Namespace and ContextName are for the clusters that have none of their own.
+	// "" is the server's default namespace. ContextName is a Go template that
+	// knows {{.ClusterName}}, of the Teleport cluster, and {{.KubeName}}; "" is as
 	// Name says.
-	ContextName string
+	Namespace, ContextName string
 }
 
-// EphemeralCluster is one cluster that the local proxy serves.
+// EphemeralCluster is one cluster that the local proxy serves. There may be
+// several with different contexts.
 type EphemeralCluster struct {
 	TeleportCluster, KubeCluster string
+	ContextName, Namespace       string // "" is as EphemeralOptions say
 
 	Server     string // https URL
 	ServerName string // by which the local listener knows the cluster
@@ -40,8 +43,8 @@ type EphemeralCluster struct {
 // ErrSameContext says that a template gives two clusters one name.
 var ErrSameContext = errors.New("two clusters get one context name: use {{.KubeName}}")
 
-// ContextNames returns the names that a template gives to clusters, in their
-// order. They are Name's where it is "".
+// ContextNames returns the names of the clusters' contexts, in their order: their
+// own, or else what the template gives, which is as Name says where it is "".
 func ContextNames(text string, clusters []EphemeralCluster) ([]string, error) {
 	if text == "" {
 		text = "{{.ClusterName}}-{{.KubeName}}"
@@ -53,14 +56,17 @@ func ContextNames(text string, clusters []EphemeralCluster) ([]string, error) {
 	var names []string
 	for _, c := range clusters {
 		var name strings.Builder
+		name.WriteString(c.ContextName)
 		values := map[string]string{"ClusterName": c.TeleportCluster, "KubeName": c.KubeCluster}
-		if err := t.Execute(&name, values); err != nil {
+		if c.ContextName == "" {
+			err = t.Execute(&name, values)
+		}
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if name.Len() == 0 {
+		case name.Len() == 0:
 			return nil, errors.New("the template of the context name gives an empty one")
-		}
-		if slices.Contains(names, name.String()) {
+		case slices.Contains(names, name.String()):
 			return nil, fmt.Errorf("%w: %q", ErrSameContext, name.String())
 		}
 		names = append(names, name.String())
@@ -89,6 +95,10 @@ func Ephemeral(base *api.Config, o EphemeralOptions) (*api.Config, error) {
 	config := base.DeepCopy()
 	Logout(config, o.replaces)
 	config.CurrentContext = names[0]
+	if slices.Contains(names, base.CurrentContext) {
+		current = Entry{}
+		config.CurrentContext = base.CurrentContext
+	}
 	for i, c := range o.Clusters {
 		if err := owners(config).free(names[i], Name(c.TeleportCluster, c.KubeCluster)); err != nil {
 			return nil, err
@@ -120,7 +130,7 @@ func (o EphemeralOptions) add(config *api.Config, c EphemeralCluster, contextNam
 	user.ClientCertificateData, user.ClientKeyData = c.Cert, c.Key
 	user.Impersonate, user.ImpersonateGroups = o.As, o.AsGroups
 	name := Name(c.TeleportCluster, c.KubeCluster)
-	context.Cluster, context.AuthInfo, context.Namespace = name, name, o.Namespace
+	context.Cluster, context.AuthInfo, context.Namespace = name, name, cmp.Or(c.Namespace, o.Namespace)
 	e := Entry{Profile: o.Profile, TeleportCluster: c.TeleportCluster, KubeCluster: c.KubeCluster}
 	for _, ext := range []map[string]runtime.Object{cluster.Extensions, user.Extensions, context.Extensions} {
 		if err := e.setLabels(ext); err != nil {
@@ -143,4 +153,20 @@ func WriteEphemeral(path string, config *api.Config) error {
 		return err
 	}
 	return file{path: path}.replace(data)
+}
+
+// IsEphemeral reports whether the file at path may be replaced by WriteEphemeral:
+// one that Ephemeral has made, or one that is empty or not there. The error is
+// that of reading it, a *ParseError for one that is broken.
+func IsEphemeral(path string) (bool, error) {
+	config, err := Load([]string{path})
+	if err != nil {
+		return false, err
+	}
+	for _, c := range config.Clusters {
+		if c.ProxyURL != "" && labels(c.Extensions).KubeCluster != "" {
+			return true, nil
+		}
+	}
+	return len(config.Clusters)+len(config.Contexts)+len(config.AuthInfos) == 0, nil
 }
