@@ -42,6 +42,11 @@ var commands = []command{
 			Kube kubeCmd `cmd:"" name:"kube" help:"Log in to Kubernetes clusters and look at them."`
 		}{}
 	}},
+	{"kubectl", func([]string) any {
+		return &struct {
+			Kubectl kubectlCmd `cmd:"" name:"kubectl" passthrough:"" help:"Run kubectl, behind a local proxy where it needs one."`
+		}{}
+	}},
 	{"config", func([]string) any {
 		return &struct {
 			Config configCmd `cmd:"" help:"Print OpenSSH configuration that uses tshx as ProxyCommand."`

@@ -181,10 +181,3 @@ func (e *contextTakenError) Hint() string {
 	}
 	return "rename it, or set KUBECONFIG to another file"
 }
-
-// loadKubeconfigs merges the user's kubeconfigs.
-func loadKubeconfigs(env *Env) (*api.Config, kubeconfig.Files, error) {
-	files := kubeconfig.Paths(env.Getenv, env.home())
-	config, err := kubeconfig.Load(files.Read)
-	return config, files, err
-}

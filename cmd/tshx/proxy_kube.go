@@ -40,9 +40,10 @@ func (c *proxyKubeCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	base, files, err := loadKubeconfigs(env)
+	files := kubeconfig.Paths(env.Getenv, env.home())
+	base, err := kubeconfig.Load(files.Read)
 	if err != nil {
-		return err
+		return onKubeconfig(err)
 	}
 	var targets []kubeTarget
 	if len(c.Names) > 0 {

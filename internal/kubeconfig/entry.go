@@ -71,6 +71,19 @@ func Teleport(config *api.Config) []Entry {
 	return entries
 }
 
+// Flag returns the value that Args have for a flag, or "".
+func (e Entry) Flag(name string) string {
+	for i, arg := range e.Args {
+		if value, ok := strings.CutPrefix(arg, "--"+name+"="); ok {
+			return value
+		}
+		if arg == "--"+name && i+1 < len(e.Args) {
+			return e.Args[i+1]
+		}
+	}
+	return ""
+}
+
 // complete fills in what e does not say of whose it is.
 func (e *Entry) complete(other Entry) {
 	for _, f := range []struct{ to, from *string }{
@@ -117,18 +130,8 @@ func arguments(args []string) Entry {
 	if verb < 1 || args[verb-1] != "kube" {
 		return Entry{}
 	}
-	flag := func(name string) string {
-		for i, arg := range args {
-			if value, ok := strings.CutPrefix(arg, name+"="); ok {
-				return value
-			}
-			if arg == name && i+1 < len(args) {
-				return args[i+1]
-			}
-		}
-		return ""
-	}
-	e := Entry{TeleportCluster: flag("--teleport-cluster"), KubeCluster: flag("--kube-cluster"), Profile: flag("--proxy")}
+	e := Entry{Args: args}
+	e.TeleportCluster, e.KubeCluster, e.Profile = e.Flag("teleport-cluster"), e.Flag("kube-cluster"), e.Flag("proxy")
 	if host, _, err := net.SplitHostPort(e.Profile); err == nil {
 		e.Profile = host
 	}

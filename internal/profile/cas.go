@@ -2,6 +2,7 @@ package profile
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -62,17 +63,25 @@ func (p *Profile) loginChain() ([]*x509.Certificate, error) {
 // HostCAs are the authorities that have signed the proxy's host certificate:
 // those of the root cluster. They are read from disk at each call.
 func (p *Profile) HostCAs() (*x509.CertPool, error) {
-	return retry(p, func() (*x509.CertPool, error) {
-		certs, err := p.hostCAs()
-		if err != nil {
-			return nil, err
-		}
-		pool := x509.NewCertPool()
-		for _, c := range certs {
-			pool.AddCert(c)
-		}
-		return pool, nil
-	})
+	certs, err := retry(p, p.hostCAs)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	for _, c := range certs {
+		pool.AddCert(c)
+	}
+	return pool, nil
+}
+
+// HostCAsPEM is the same for the files of programs that do TLS by themselves.
+func (p *Profile) HostCAsPEM() ([]byte, error) {
+	certs, err := retry(p, p.hostCAs)
+	var text []byte
+	for _, c := range certs {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	return text, err
 }
 
 func (p *Profile) hostCAs() ([]*x509.Certificate, error) {

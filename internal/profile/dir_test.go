@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"crypto/x509"
 	"errors"
 	"os"
 	"path/filepath"
@@ -182,6 +183,11 @@ func TestHostCAs(t *testing.T) {
 			//lint:ignore SA1019 this is not the system pool
 			if n := len(pool.Subjects()); n != tt.want {
 				t.Errorf("%d authorities, want %d", n, tt.want)
+			}
+			text, err := p.HostCAsPEM()
+			check(t, err)
+			if fromPEM := x509.NewCertPool(); !fromPEM.AppendCertsFromPEM(text) || !fromPEM.Equal(pool) {
+				t.Errorf("as PEM others: %s", text)
 			}
 		})
 	}

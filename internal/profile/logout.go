@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // ErrFixed says that an identity file cannot lose a part of what it holds.
@@ -14,37 +15,48 @@ var ErrFixed = errors.New("an identity file holds its certificates for good")
 // RemoveDB removes the certificate of this database in p.Cluster and what
 // belongs to it alone, in all layouts, and returns the paths that it has
 // removed. The login's own key stays. It is an error if there is nothing to
-// remove, a *CertError as of DBCert, but not if a certificate is not valid.
+// remove, a *CertError as of DBCert, but not if a certificate is not valid. What
+// cannot be removed keeps nothing else.
 func (p *Profile) RemoveDB(name string) (removed []string, err error) {
+	return p.remove(KindDB, name, filepath.Join(p.Paths().ClusterDir(KindDB, p.Cluster), name+suffixWallet))
+}
+
+// RemoveKube is the same for a Kubernetes cluster, with its standalone
+// kubeconfig.
+func (p *Profile) RemoveKube(name string) (removed []string, err error) {
+	return p.remove(KindKube, name, p.Paths().KubeConfig(p.Cluster, name))
+}
+
+// remove removes a certificate and the file or directory beside it.
+func (p *Profile) remove(kind Kind, name, beside string) (removed []string, err error) {
 	if p.IdentityFile != "" {
 		return nil, fmt.Errorf("%s: %w", p.IdentityFile, ErrFixed)
 	}
-	if err := p.checkNames(KindDB, p.Cluster, name); err != nil {
+	if err := p.checkNames(kind, p.Cluster, name); err != nil {
 		return nil, err
 	}
-	_, missing := p.find(KindDB, p.Cluster, name) // before it is removed
-	paths := p.Paths()
-	v17 := paths.Pair(LayoutV17, KindDB, p.Cluster, name)
-	v13 := paths.Pair(LayoutV13, KindDB, p.Cluster, name)
-	for _, path := range []string{v17.Cert, v17.Key, v13.Cert} { // the key of v13 is the login's
-		switch err := os.Remove(path); {
-		case err == nil:
-			removed = append(removed, path)
-		case !errors.Is(err, fs.ErrNotExist):
-			return removed, fmt.Errorf("remove: %w", err)
+	_, missing := p.find(kind, p.Cluster, name) // before it is removed
+	v17 := p.Paths().Pair(LayoutV17, kind, p.Cluster, name)
+	v13 := p.Paths().Pair(LayoutV13, kind, p.Cluster, name)
+	certs := slices.Compact([]string{v17.Cert, v17.Key, v13.Cert}) // the key of v13 is the login's
+	for _, path := range append(certs, beside) {
+		if _, lerr := os.Lstat(path); errors.Is(lerr, fs.ErrNotExist) {
+			continue
 		}
-	}
-	wallet := filepath.Join(paths.ClusterDir(KindDB, p.Cluster), name+suffixWallet)
-	if _, err := os.Lstat(wallet); err == nil {
-		if err := os.RemoveAll(wallet); err != nil {
-			return removed, fmt.Errorf("remove: %w", err)
+		unlink := os.Remove
+		if path == beside {
+			unlink = os.RemoveAll
 		}
-		removed = append(removed, wallet)
+		if rerr := unlink(path); rerr != nil {
+			err = errors.Join(err, fmt.Errorf("remove: %w", rerr))
+			continue
+		}
+		removed = append(removed, path)
 	}
-	if len(removed) == 0 {
+	if len(removed) == 0 && err == nil {
 		return nil, missing
 	}
-	return removed, nil
+	return removed, err
 }
 
 // suffixWallet is of the directory with a certificate in the form that Oracle's

@@ -54,6 +54,55 @@ func TestRemoveDB(t *testing.T) {
 	}
 }
 
+// A Kubernetes cluster's certificate and key are one file, or the key is the
+// login's. A kubeconfig is beside them.
+func TestRemoveKube(t *testing.T) {
+	for name, layout := range map[string]Layout{"v13": LayoutV13, "v17": LayoutV17} {
+		t.Run(name, func(t *testing.T) {
+			h, key := newHome(t), newKey()
+			h.login(layout, key, pkcs8(key))
+			for _, kube := range []string{"kube", "kube.2"} {
+				h.tls(layout, KindKube, kube, key, pkcs8(key), withKube(kube))
+				h.write(h.paths.KubeConfig(h.ca.cluster, kube), nil)
+			}
+			p := h.load()
+			gone, stays := h.paths.Pair(layout, KindKube, p.Cluster, "kube"), h.paths.Pair(layout, KindKube, p.Cluster, "kube.2")
+			removed, err := p.RemoveKube("kube")
+			check(t, err)
+			if d := cmp.Diff([]string{gone.Cert, h.paths.KubeConfig(p.Cluster, "kube")}, removed); d != "" {
+				t.Error(d)
+			}
+			for _, path := range []string{stays.Cert, stays.Key, h.paths.KubeConfig(p.Cluster, "kube.2"), h.paths.SSHKey()} {
+				if _, err := os.Stat(path); err != nil {
+					t.Error(err)
+				}
+			}
+			var ce *CertError
+			if removed, err := p.RemoveKube("kube"); !errors.As(err, &ce) || ce.Problem != Missing || ce.Nearest != "kube.2" || removed != nil {
+				t.Errorf("again: %v, %v", removed, err)
+			}
+		})
+	}
+}
+
+// What cannot be removed keeps nothing else.
+func TestRemoveGoesOn(t *testing.T) {
+	h, key := newHome(t), newKey()
+	h.login(LayoutV17, key, pkcs8(key))
+	p := h.load()
+	stuck := h.paths.Pair(LayoutV17, KindKube, p.Cluster, "kube").Cert
+	h.write(filepath.Join(stuck, "file"), nil)
+	copied := h.paths.KubeConfig(p.Cluster, "kube")
+	h.write(copied, nil)
+	removed, err := p.RemoveKube("kube")
+	if d := cmp.Diff([]string{copied}, removed); d != "" || err == nil {
+		t.Errorf("%v, %v", removed, err)
+	}
+	if _, err := os.Stat(filepath.Join(stuck, "file")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRemoveDBRefuses(t *testing.T) {
 	h, key := newHome(t), newKey()
 	h.login(LayoutV17, key, pkcs8(key))

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"k8s.io/client-go/tools/clientcmd/api"
+
+	"tshx/internal/child"
+	"tshx/internal/kubeconfig"
+	"tshx/internal/kubeproxy"
+	"tshx/internal/localproxy"
+)
+
+type kubectlCmd struct {
+	Args []string `arg:"" optional:"" name:"args" help:"All of it is kubectl's."`
+}
+
+// Run runs kubectl, and ends with its exit code.
+func (c *kubectlCmd) Run(ctx context.Context, env *Env, g *Globals) error {
+	return g.kubectl(ctx, env, c.Args)
+}
+
+type kubeExecCmd struct {
+	Args []string `arg:"" optional:"" name:"args" help:"Flags, pod and command, as kubectl exec takes them."`
+}
+
+// Run runs kubectl exec.
+func (c *kubeExecCmd) Run(ctx context.Context, env *Env, g *Globals) error {
+	return g.kubectl(ctx, env, append([]string{"exec"}, c.Args...))
+}
+
+// noKubectlError says that kubectl is not installed.
+type noKubectlError struct {
+	error
+}
+
+func (e *noKubectlError) Unwrap() error { return e.error }
+
+// Hint says how to get it, and what works without.
+func (*noKubectlError) Hint() string {
+	return "install it (https://kubernetes.io/docs/tasks/tools), or use any other client with: tshx proxy kube"
+}
+
+// kubectl runs kubectl with args: straight, or behind a local proxy where it
+// could not reach the cluster itself.
+func (g *Globals) kubectl(ctx context.Context, env *Env, args []string) error {
+	program, err := exec.LookPath("kubectl")
+	if err != nil {
+		return &noKubectlError{&child.NotFoundError{Program: "kubectl"}}
+	}
+	inv := readInvocation(args)
+	l, base, err := g.kubectlLogin(ctx, env, inv)
+	if err != nil {
+		return err
+	}
+	if l == nil {
+		env.Log.Debug("run kubectl straight", "path", program)
+		return replaceBy(ctx, env, program, append([]string{"kubectl"}, args...))
+	}
+	return l.kubectlBehind(ctx, env, inv, base, program)
+}
+
+// kubectlLogin returns the login that an invocation needs a local proxy for, or
+// nil if it needs none, with the user's configuration.
+func (g *Globals) kubectlLogin(ctx context.Context, env *Env, inv invocation) (*login, *api.Config, error) {
+	if inv.local {
+		return nil, nil, nil
+	}
+	files := kubeconfig.Paths(env.Getenv, env.home())
+	if inv.kubeconfig != "" {
+		files.Read = []string{inv.kubeconfig}
+	}
+	base, err := kubeconfig.Load(files.Read)
+	if err != nil {
+		env.Log.Debug("kubectl will say it", "err", err)
+		return nil, nil, nil
+	}
+	name := inv.context
+	if name == "" {
+		name = base.CurrentContext
+	}
+	for _, e := range kubeconfig.Teleport(base) {
+		if e.ContextName != name || e.Command == "" { // without, it is of a local proxy
+			continue
+		}
+		l, err := g.ofEntry(e).open(env, e.TeleportCluster)
+		if err != nil {
+			return nil, nil, err
+		}
+		if _, known := l.kubeUpgrade(); !known {
+			l.finder.Find(ctx)
+		}
+		if needed, _ := l.kubeUpgrade(); !needed {
+			return nil, nil, nil
+		}
+		return l, base, nil
+	}
+	return nil, nil, nil
+}
+
+// ofEntry are the flags that lead to the login of a kubeconfig's entry. What the
+// entry says counts, as it does when kubectl asks for the certificate.
+func (g *Globals) ofEntry(e kubeconfig.Entry) *Globals {
+	of := *g
+	if proxy := e.Flag("proxy"); proxy != "" && host(proxy) != host(g.ProxyAddr) {
+		of.ProxyAddr = proxy
+	} else if proxy == "" && e.Profile != "" {
+		of.ProxyAddr = e.Profile
+	}
+	if identity := e.Flag("identity"); identity != "" {
+		of.Identity = identity
+	}
+	for _, v := range e.Env {
+		if v.Name == "TELEPORT_HOME" {
+			of.Home = v.Value
+		}
+	}
+	return &of
+}
+
+// kubectlBehind runs kubectl behind a local proxy in this process, which ends
+// with it.
+func (l *login) kubectlBehind(ctx context.Context, env *Env, inv invocation, base *api.Config, program string) error {
+	dir, err := privateDir(env)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ln, err := localproxy.Listen("127.0.0.1:0", false)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	targets := l.contexts(base)
+	var certs []func() (*tls.Certificate, error)
+	for _, t := range targets {
+		certs = append(certs, t.cert)
+	}
+	k, err := openKube(env, targets, certs, kubeproxy.Options{Dialer: l.patient(env, l.dialer)})
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	config, err := k.ephemeral(base, ln.Addr(), kubeconfig.EphemeralOptions{})
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "config")
+	if err := kubeconfig.WriteEphemeral(path, config); err != nil {
+		return err
+	}
+	env.Log.Debug("run kubectl behind a local proxy", "path", program, "addr", ln.Addr(), "kubeconfig", path)
+	server := &localproxy.Server{Handler: k, Log: env.Log, Admit: newGate(env).Admit, Draining: func(int) { k.Drain() }}
+	cmd := clientCommand{args: append([]string{program}, inv.with(path)...), environ: []string{"KUBECONFIG=" + path}}
+	err = serveCommand(ctx, env, server, ln, cmd, func() {})
+	var missing *child.NotFoundError
+	if errors.As(err, &missing) {
+		err = &noKubectlError{err}
+	}
+	return err
+}
+
+// privateDir makes a directory, mode 0700, that goes with the session or a
+// restart if it is left behind. The caller removes it.
+func privateDir(env *Env) (string, error) {
+	const pattern = "tshx-kubectl-"
+	if session := env.Getenv("XDG_RUNTIME_DIR"); session != "" {
+		if dir, err := os.MkdirTemp(session, pattern); err == nil {
+			return dir, nil
+		}
+	}
+	dir, err := os.MkdirTemp("", pattern)
+	if err != nil {
+		return "", &noTempError{err}
+	}
+	return dir, nil
+}
+
+// noTempError says that there is no place for a temporary file.
+type noTempError struct {
+	error
+}
+
+func (e *noTempError) Unwrap() error { return e.error }
+
+// Hint says what to do.
+func (*noTempError) Hint() string { return "set TMPDIR to a directory that can be written" }
