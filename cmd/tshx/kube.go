@@ -15,6 +15,7 @@ type kubeCmd struct {
 	Login       kubeLoginCmd       `cmd:"" help:"Write a kubeconfig for a Kubernetes cluster that there is a certificate for."`
 	List        kubeListCmd        `cmd:"" name:"ls" aliases:"list" help:"List the Kubernetes clusters that there are certificates for."`
 	Logout      kubeLogoutCmd      `cmd:"" help:"Remove the certificate of a Kubernetes cluster, and what login has written."`
+	Exec        kubeExecCmd        `cmd:"" passthrough:"" help:"Run a command in a pod, as kubectl exec."`
 	Credentials kubeCredentialsCmd `cmd:"" hidden:"" help:"Print the certificate of a Kubernetes cluster, for kubectl."`
 }
 

@@ -22,11 +22,12 @@ import (
 // ephemeralFile is the kubeconfig of a local proxy.
 type ephemeralFile struct {
 	path string // "" is decided by write
-	cert []byte // PEM, which nobody else's has
+	cert []byte // PEM, which nobody else's has; nil before it was written
 }
 
-// write writes config. The default path is beside the certificates of p.
-func (f *ephemeralFile) write(env *Env, p *profile.Profile, addr net.Addr, config *api.Config) error {
+// write writes config, in which cert is. The default path is beside the
+// certificates of p.
+func (f *ephemeralFile) write(env *Env, p *profile.Profile, addr net.Addr, config *api.Config, cert []byte) error {
 	if f.path == "" {
 		_, port := hostPort(addr)
 		name := "localproxy-" + strconv.Itoa(port) + "-kubeconfig"
@@ -49,6 +50,7 @@ func (f *ephemeralFile) write(env *Env, p *profile.Profile, addr net.Addr, confi
 	if err := kubeconfig.WriteEphemeral(f.path, config); err != nil {
 		return &ephemeralError{f.path, bare(err)}
 	}
+	f.cert = cert
 	return nil
 }
 
@@ -74,7 +76,7 @@ func (f *ephemeralFile) mayReplace(env *Env) error {
 // remove removes the file, unless another proxy has taken its place.
 func (f *ephemeralFile) remove() error {
 	if f.cert == nil {
-		return nil // never written
+		return nil
 	}
 	data, err := os.ReadFile(f.path)
 	if err == nil && bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(f.cert))) {

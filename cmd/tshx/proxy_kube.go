@@ -40,7 +40,10 @@ func (c *proxyKubeCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	files := kubeconfig.Paths(env.Getenv, env.home())
+	files, err := kubeconfigFiles(env.Getenv, env.home())
+	if err != nil {
+		return err
+	}
 	base, err := kubeconfig.Load(files.Read)
 	if err != nil {
 		return onKubeconfig(err)
@@ -136,8 +139,7 @@ func (c *proxyKubeCmd) service(env *Env, l *login, base *api.Config, targets []k
 			As: c.As, AsGroups: c.AsGroups, Namespace: c.Namespace, ContextName: c.ContextName,
 		})
 		if err == nil {
-			file.cert = k.Access().Cert
-			err = file.write(env, targets[0].Profile, o.Addr, config)
+			err = file.write(env, targets[0].Profile, o.Addr, config, k.Access().Cert)
 		}
 		return out, c.templateError(err)
 	}

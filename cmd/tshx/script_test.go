@@ -179,7 +179,7 @@ func labProgram(ts *testscript.TestScript, args []string) *exec.Cmd {
 
 // announced returns the address in a line of an announcement, or nothing.
 func announced(line string) string {
-	if addr, ok := strings.CutPrefix(strings.TrimSpace(line), "address: "); ok {
+	if _, addr, ok := strings.Cut(strings.TrimSpace(line), "address: "); ok {
 		return addr
 	}
 	var a announcement
