@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -244,7 +243,6 @@ func TestOnKubeconfig(t *testing.T) {
 		{&fs.PathError{Op: "open", Path: "c", Err: fs.ErrPermission}, "open c: permission denied; set KUBECONFIG to another file"},
 		{&kubeconfig.TakenError{Kind: "user", Name: "x"}, `the kubeconfig has a user "x" that no login wrote; rename it, or set KUBECONFIG to another file`},
 		{program.Usagef("no"), "no"},
-		{context.Canceled, "context canceled"},
 	} {
 		if got := explain(onKubeconfig(tt.err)); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
