@@ -45,7 +45,7 @@ func (c *demoCmd) Run(ctx context.Context, env *Env, cli *CLI) error {
 	defer l.Close()
 	d := &demo{env: env, lab: l, tshx: tshx, dir: dir}
 	d.say("A proxy at %s, a balancer in front of it at %s, and behind them an SSH node,", l.Addr, l.BalancerAddr)
-	d.say("a Redis and a TCP echo, all in this process; started in %s.", took(began))
+	d.say("a Redis, a TCP echo and a Kubernetes API, all in this process; started in %s.", took(began))
 	d.way(ctx, "home", l.Addr, "Directly: tshx speaks TLS to the proxy and names the service by ALPN.")
 	d.way(ctx, "home-balancer", l.BalancerAddr, "Through a balancer that ends TLS: tshx tunnels through a WebSocket upgrade.")
 	switch {
@@ -92,27 +92,37 @@ func (d *demo) say(format string, a ...any) { fmt.Fprintf(d.env.Stdout, format+"
 // way shows all services by one address.
 func (d *demo) way(ctx context.Context, home, addr, title string) {
 	d.say("\n%s", title)
-	w := writer{lab: d.lab, dir: d.dir}
-	_, err := w.login(home, home+".env", addr)
-	if err := errors.Join(err, d.lab.WriteWebCA(w.ca())); err != nil {
+	if err := d.login(home, addr); err != nil {
 		d.failed++
 		d.say("  FAILED to write the login: %v", err)
 		return
 	}
-	d.vars = []string{
-		"TELEPORT_HOME=" + filepath.Join(d.dir, home),
-		"TSHX_CA_FILE=" + w.ca(),
-		"XDG_CACHE_HOME=" + filepath.Join(d.dir, "cache"),
-	}
 	d.step(ctx, "ssh", d.ssh)
 	d.step(ctx, "redis", d.redis)
 	d.step(ctx, "tcp", d.tcp)
+	d.step(ctx, "kube", d.kube)
 	if path, err := exec.LookPath("ssh"); err == nil {
 		d.step(ctx, "OpenSSH", func(ctx context.Context) (string, error) { return d.openSSH(ctx, path) })
 	}
 	if path, err := exec.LookPath("redis-cli"); err == nil {
 		d.step(ctx, "redis-cli", func(ctx context.Context) (string, error) { return d.redisCLI(ctx, path) })
 	}
+	if _, err := exec.LookPath("kubectl"); err == nil {
+		d.step(ctx, "kubectl", d.kubectl)
+	}
+}
+
+// login writes a login for an address, for all that comes.
+func (d *demo) login(home, addr string) error {
+	w := writer{lab: d.lab, dir: d.dir}
+	d.vars = []string{
+		"TELEPORT_HOME=" + filepath.Join(d.dir, home),
+		"TSHX_CA_FILE=" + w.ca(),
+		"KUBECONFIG=" + filepath.Join(d.dir, home, kubeconfigFile),
+		"XDG_CACHE_HOME=" + filepath.Join(d.dir, "cache"),
+	}
+	_, err := w.login(home, home+".env", addr)
+	return errors.Join(err, d.lab.WriteWebCA(w.ca()))
 }
 
 // step runs one part and prints what it has to say.

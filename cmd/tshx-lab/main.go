@@ -35,7 +35,7 @@ type CLI struct {
 	Verbose bool `short:"v" help:"Say on standard error what happens to each connection."`
 
 	Up   upCmd   `cmd:"" help:"Run a proxy with backends until interrupted, and write a login for it."`
-	Demo demoCmd `cmd:"" help:"Show ssh, a database and a TCP service through tshx, directly and through a balancer."`
+	Demo demoCmd `cmd:"" help:"Show ssh, a database, a TCP service and Kubernetes through tshx, directly and through a balancer."`
 }
 
 const description = `A small access-proxy cluster on loopback, to try tshx against without a real one. Whoever can read its home directory gets a shell as you; it is for this machine only.`

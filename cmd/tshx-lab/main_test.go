@@ -92,13 +92,14 @@ func TestUp(t *testing.T) {
 			t.Skip("no shell to read the env file")
 		}
 		env := filepath.Join(dir, map[string]string{"env": "env", "balancer-env": "env-balancer"}[x.env])
-		out, err := exec.Command(sh, "-c", `. "$0"; printf '%s\n%s' "$TELEPORT_HOME" "$TSHX_CA_FILE"`, env).Output()
+		out, err := exec.Command(sh, "-c", `. "$0"; printf '%s\n%s\n%s' "$TELEPORT_HOME" "$TSHX_CA_FILE" "$KUBECONFIG"`, env).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		home, ca, _ := strings.Cut(string(out), "\n")
-		if home != filepath.Join(dir, x.home) || ca != filepath.Join(dir, "ca.pem") {
-			t.Errorf("home %q, ca %q", home, ca)
+		vars := strings.Split(string(out), "\n")
+		home, ca := vars[0], vars[1]
+		if home != filepath.Join(dir, x.home) || ca != filepath.Join(dir, "ca.pem") || vars[2] != filepath.Join(home, "kubeconfig") {
+			t.Errorf("variables %q", vars)
 		}
 		p, err := profile.Load(profile.Options{Dir: home, Now: time.Now})
 		if err != nil || p.WebAddr != fields[x.addr] {
@@ -233,16 +234,22 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// build makes the real tshx.
+func build(t *testing.T) string {
+	t.Helper()
+	tshx := filepath.Join(t.TempDir(), "tshx")
+	if out, err := exec.Command("go", "build", "-o", tshx, "tshx/cmd/tshx").CombinedOutput(); err != nil {
+		t.Fatalf("build tshx: %v\n%s", err, out)
+	}
+	return tshx
+}
+
 // The demonstration runs the real tshx.
 func TestDemo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds tshx")
 	}
-	tshx := filepath.Join(t.TempDir(), "tshx")
-	build := exec.Command("go", "build", "-o", tshx, "tshx/cmd/tshx")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build tshx: %v\n%s", err, out)
-	}
+	tshx := build(t)
 	var stdout, stderr bytes.Buffer
 	code := run(t.Context(), &Env{Stdout: &stdout, Stderr: &stderr}, []string{"demo", "--tshx", tshx})
 	if code != exitOK || stderr.Len() > 0 {
@@ -251,6 +258,9 @@ func TestDemo(t *testing.T) {
 	ends := regexp.MustCompile(`All (\d+) steps worked, in`).FindStringSubmatch(stdout.String())
 	if ends == nil || strings.Contains(stdout.String(), "FAILED") {
 		t.Errorf("output:\n%s", &stdout)
+	}
+	if got := strings.Count(stdout.String(), " takes us for \"alice\"\n"); got != 2 {
+		t.Errorf("the cluster saw the user %d times:\n%s", got, &stdout)
 	}
 }
 
@@ -262,7 +272,8 @@ func TestDemoFails(t *testing.T) {
 	}
 	var stdout bytes.Buffer
 	code := run(t.Context(), &Env{Stdout: &stdout, Stderr: io.Discard}, []string{"demo", "--tshx", no})
-	if code != exitFailure || strings.Contains(stdout.String(), "worked") || !strings.Contains(stdout.String(), "ssh        FAILED") {
+	if code != exitFailure || strings.Contains(stdout.String(), "worked") || !strings.Contains(stdout.String(), "ssh        FAILED") ||
+		!strings.Contains(stdout.String(), "kube       FAILED") {
 		t.Errorf("code %d:\n%s", code, &stdout)
 	}
 }

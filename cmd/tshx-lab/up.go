@@ -200,6 +200,10 @@ type writer struct {
 
 func (w *writer) ca() string { return filepath.Join(w.dir, "ca.pem") }
 
+// kubeconfigFile in a home keeps logins of a lab out of the user's own. Nothing
+// but "tshx kube login" writes it.
+const kubeconfigFile = "kubeconfig"
+
 // login writes a home directory and the file to source for it.
 func (w *writer) login(home, env, addr string) (string, error) {
 	home = filepath.Join(w.dir, home)
@@ -207,7 +211,8 @@ func (w *writer) login(home, env, addr string) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(w.dir, env)
-	text := fmt.Sprintf("export TELEPORT_HOME=%s\nexport TSHX_CA_FILE=%s\n", shellQuote(home), shellQuote(w.ca()))
+	text := fmt.Sprintf("export TELEPORT_HOME=%s\nexport TSHX_CA_FILE=%s\nexport KUBECONFIG=%s\n",
+		shellQuote(home), shellQuote(w.ca()), shellQuote(filepath.Join(home, kubeconfigFile)))
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -53,7 +54,11 @@ func (l *Lab) startBackends(o *proxyserver.Options) error {
 		o.Apps = append(o.Apps, proxyserver.App{Name: a.Name, URI: u.String(), PublicAddr: appAddr(a.Name)})
 	}
 	for _, k := range l.config.Kube {
-		kube, err := k.load()
+		open := k.Load
+		if k.Kubeconfig == "" {
+			open = func() (proxyserver.Kube, error) { return l.builtinKube(k.Name) }
+		}
+		kube, err := open()
 		if err != nil {
 			return err
 		}
@@ -103,11 +108,17 @@ func (l *Lab) builtinApp(name, scheme string) (string, error) {
 	if scheme == "tcp" {
 		return l.backend(echo)
 	}
+	return l.web(page(name))
+}
+
+// web serves requests on a port of its own and returns the address. They end with
+// the lab.
+func (l *Lab) web(h http.Handler) (string, error) {
 	ln, err := listen("")
 	if err != nil {
 		return "", err
 	}
-	srv := &http.Server{Handler: page(name)}
+	srv := &http.Server{Handler: h, BaseContext: func(net.Listener) context.Context { return l.ctx }}
 	l.running.Go(func() { srv.Serve(ln) })
 	l.closers = append(l.closers, srv.Close)
 	return ln.Addr().String(), nil

@@ -15,8 +15,9 @@ import (
 	"tshx/internal/proxyserver"
 )
 
-// load reads the kubeconfig of k. It is read once, at the start of a lab.
-func (k Kube) load() (proxyserver.Kube, error) {
+// Load reads the kubeconfig of k, which has to name one. A lab reads it once, at
+// its start. A proxy-url in it is left out.
+func (k Kube) Load() (proxyserver.Kube, error) {
 	out, err := k.open()
 	if err != nil {
 		err = fmt.Errorf("kube %s: %s: %w", k.Name, k.Kubeconfig, err)

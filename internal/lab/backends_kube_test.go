@@ -106,12 +106,22 @@ contexts:
 // kubeGet asks the API server through the proxy with one certificate.
 func (h *client) kubeGet(t testing.TB, cert func() (*tls.Certificate, error), path string) string {
 	t.Helper()
+	b, err := io.ReadAll(h.kube(t, cert, "GET", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// kube is the body of the answer.
+func (h *client) kube(t testing.TB, cert func() (*tls.Certificate, error), method, path string) io.Reader {
+	t.Helper()
 	r := tlsroute.Route{
 		Name: "kube", ALPN: []string{tlsroute.ALPNHTTP1}, ServerName: tlsroute.KubeServerName(h.WebAddr), HostCert: true, Certificate: cert,
 	}
 	tr := &http.Transport{DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return h.dialer.Dial(ctx, r) }}
-	defer tr.CloseIdleConnections()
-	req, err := http.NewRequest("GET", "https://kube"+path, nil)
+	t.Cleanup(tr.CloseIdleConnections)
+	req, err := http.NewRequest(method, "https://kube"+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,12 +129,8 @@ func (h *client) kubeGet(t testing.TB, cert func() (*tls.Certificate, error), pa
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	t.Cleanup(func() { resp.Body.Close() })
+	return resp.Body
 }
 
 // A login opens the clusters of all contexts, directly and through a balancer,
@@ -221,7 +227,7 @@ func TestKubeErrors(t *testing.T) {
 		{path, "exec", `user "exec": a lab logs in with a certificate or a token only`},
 		{path, "half", `user "half": tls:`},
 	} {
-		_, err := Kube{Name: "demo", Kubeconfig: tt.file, Context: tt.context}.load()
+		_, err := Kube{Name: "demo", Kubeconfig: tt.file, Context: tt.context}.Load()
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "kube demo: ") {
 			t.Errorf("%v, want one line with %q", err, tt.want)
 		}

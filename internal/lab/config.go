@@ -81,7 +81,7 @@ type App struct {
 }
 
 // Kube is a Kubernetes cluster, reached as its administrator by a context of a
-// kubeconfig. None is built in.
+// kubeconfig. Without a kubeconfig it is built in, and has little to show.
 type Kube struct {
 	Name       string `yaml:"name"`
 	Kubeconfig string `yaml:"kubeconfig"` // path
@@ -100,13 +100,14 @@ type Balancer struct {
 	ServerName      string            `yaml:"server"`
 }
 
-// Demo is a cluster with a node, a Redis, a TCP echo and a web page, all built
-// in.
+// Demo is a cluster with a node, a Redis, a TCP echo, a web page and a Kubernetes
+// API, all built in.
 func Demo() Config {
 	return Config{
 		Nodes:     []Node{{Name: "node1"}},
 		Databases: []Database{{Name: "cache", Protocol: "redis", User: "default"}},
 		Apps:      []App{{Name: "echo", URI: "tcp://"}, {Name: "hello", URI: "http://"}},
+		Kube:      []Kube{{Name: "demo"}},
 	}
 }
 
@@ -205,8 +206,8 @@ func (c *Config) checkBackends() error {
 		if err := name("kube", k.Name); err != nil {
 			return err
 		}
-		if k.Kubeconfig == "" {
-			return fmt.Errorf("kube %q: needs a kubeconfig", k.Name)
+		if k.Kubeconfig == "" && k.Context != "" {
+			return fmt.Errorf("kube %q: a context needs a kubeconfig", k.Name)
 		}
 	}
 	for _, a := range c.Apps {

@@ -35,6 +35,7 @@ apps:
 kube:
   - {name: demo, kubeconfig: /etc/kubernetes/admin.conf}
   - {name: Other.Demo, kubeconfig: kind.yaml, context: kind}
+  - {name: builtin}
 kube_users: [bob, admin]
 kube_groups: []
 balancer: {alpn: unasked, upgrades: websocket, refuse: 403, idle: 5s}
@@ -57,6 +58,7 @@ balancer: {alpn: unasked, upgrades: websocket, refuse: 403, idle: 5s}
 		Kube: []Kube{
 			{Name: "demo", Kubeconfig: "/etc/kubernetes/admin.conf"},
 			{Name: "Other.Demo", Kubeconfig: "kind.yaml", Context: "kind"},
+			{Name: "builtin"},
 		},
 		KubeUsers: []string{"bob", "admin"}, KubeGroups: []string{},
 		Balancer: &Balancer{ALPN: balancer.ALPNUnasked, Upgrades: balancer.UpgradesWebSocket, Refuse: 403, Idle: 5 * time.Second},
@@ -85,7 +87,7 @@ func TestConfigErrors(t *testing.T) {
 		{"database's address", "databases: [{name: a, protocol: postgres}]\n", "only redis is built in"},
 		{"database's name", "databases: [{name: a/b, protocol: redis}]\n", "a/b"},
 		{"app's uri", "apps: [{name: a, uri: \"ftp://x\"}]\n", "neither tcp:// nor"},
-		{"kube's kubeconfig", "kube: [{name: a}]\n", `kube "a": needs a kubeconfig`},
+		{"kube's kubeconfig", "kube: [{name: a, context: b}]\n", `kube "a": a context needs a kubeconfig`},
 		{"kube's name", "kube: [{name: a/b, kubeconfig: c}]\n", "a/b"},
 		{"kube twice", "kube: [{name: a, kubeconfig: c}, {name: a, kubeconfig: d}]\n", `kube "a" is there twice`},
 		{"kube's key", "kube: [{name: a, server: \"https://x\"}]\n", `unknown key "server"`},
