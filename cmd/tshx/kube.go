@@ -81,8 +81,9 @@ func (e *kubeconfigError) Hint() string {
 func onKubeconfig(err error) error {
 	var taken *kubeconfig.TakenError
 	var usage *program.UsageError
+	var temporary *ofProxyError
 	switch {
-	case err == nil, errors.As(err, &usage):
+	case err == nil, errors.As(err, &usage), errors.As(err, &temporary):
 		return err
 	case errors.As(err, &taken):
 		return &contextTakenError{taken}

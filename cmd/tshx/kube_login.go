@@ -93,12 +93,27 @@ func writeLogin(ctx context.Context, files kubeconfig.Files, e *kubeconfig.Entry
 	if err != nil {
 		return err
 	}
+	if one, err := kubeconfig.Load([]string{files.Write}); err == nil && kubeconfig.OfProxy(one) {
+		return &ofProxyError{files.Write}
+	}
 	if err := kubeconfig.Login(merged, *e, true); err != nil {
 		return err
 	}
 	e.Namespace = merged.Contexts[e.ContextName].Namespace
 	return kubeconfig.Edit(ctx, files.Write, func(config *api.Config) error { return kubeconfig.Login(config, *e, true) })
 }
+
+// ofProxyError says that the kubeconfig in use goes when a local proxy ends.
+type ofProxyError struct {
+	path string
+}
+
+func (e *ofProxyError) Error() string {
+	return fmt.Sprintf("%s is the kubeconfig of a local proxy, and goes with it", e.path)
+}
+
+// Hint says what to do.
+func (*ofProxyError) Hint() string { return "unset KUBECONFIG, or log in from another shell" }
 
 // writeCopy writes a kubeconfig with e alone.
 func writeCopy(path string, e kubeconfig.Entry) error {

@@ -80,10 +80,12 @@ func (l *login) owns(e kubeconfig.Entry) bool {
 	return addr == kubeAddr(l.Profile) || addr == l.WebAddr
 }
 
-// named are the targets of these names in the login's cluster, each once. All
-// must have a certificate that is valid.
-func (l *login) named(names []string) ([]kubeTarget, error) {
+// named are the targets of these names in the login's cluster, each once, with
+// the namespace that their login has in config. All must have a certificate that
+// is valid.
+func (l *login) named(names []string, config *api.Config) ([]kubeTarget, error) {
 	var targets []kubeTarget
+	contexts := l.contexts(config)
 	for _, name := range names {
 		t := l.target(l.Cluster, name)
 		if slices.ContainsFunc(targets, t.same) {
@@ -91,6 +93,11 @@ func (l *login) named(names []string) ([]kubeTarget, error) {
 		}
 		if _, err := t.cert(); err != nil {
 			return nil, err
+		}
+		for _, c := range contexts {
+			if t.same(c) && (t.Namespace == "" || c.Context == config.CurrentContext) {
+				t.Namespace = c.Namespace
+			}
 		}
 		targets = append(targets, t)
 	}

@@ -92,6 +92,11 @@ func (g *Globals) kubectlLogin(ctx context.Context, env *Env, inv invocation) (*
 		if err != nil {
 			return nil, nil, err
 		}
+		if e.Command == self() { // kubectl would ask us for it, again and again
+			if _, err := l.KubeCert(e.KubeCluster); err != nil {
+				return nil, nil, err
+			}
+		}
 		if _, known := l.kubeUpgrade(); !known {
 			l.finder.Find(ctx)
 		}
@@ -101,6 +106,15 @@ func (g *Globals) kubectlLogin(ctx context.Context, env *Env, inv invocation) (*
 		return l, base, nil
 	}
 	return nil, nil, nil
+}
+
+// self is the path of this program, or "".
+func self() string {
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // ofEntry are the flags that lead to the login of a kubeconfig's entry. What the

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd/api"
 
+	"tshx/internal/identity"
 	"tshx/internal/kubeconfig"
 	"tshx/internal/kubeproxy"
 	"tshx/internal/localproxy"
@@ -19,9 +21,9 @@ import (
 
 type proxyKubeCmd struct {
 	Cluster     string   `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"Cluster of the Kubernetes clusters. Default: the profile's."`
-	As          string   `placeholder:"USER" help:"Kubernetes user to impersonate."`
+	As          string   `placeholder:"USER" help:"Kubernetes user to impersonate. Default with --as-groups: the certificate's only one."`
 	AsGroups    []string `name:"as-groups" placeholder:"GROUP" help:"Kubernetes groups to impersonate."`
-	Namespace   string   `name:"kube-namespace" short:"n" placeholder:"NAME" help:"Namespace of the contexts. Default: that of the login, or else the server's."`
+	Namespace   string   `name:"kube-namespace" short:"n" placeholder:"NAME" help:"Namespace of the contexts. Default: that of kube login, or else the server's."`
 	ContextName string   `name:"set-context-name" placeholder:"TEMPLATE" help:"How to call the contexts. Knows {{.ClusterName}} and {{.KubeName}}."`
 	Kubeconfig  string   `placeholder:"FILE" env:"TELEPORT_KUBECONFIG" help:"Where to write the kubeconfig, which goes when tshx ends. Default: beside the certificates."`
 	Exec        bool     `help:"Run your shell with KUBECONFIG set, and end with it."`
@@ -50,12 +52,18 @@ func (c *proxyKubeCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	}
 	var targets []kubeTarget
 	if len(c.Names) > 0 {
-		targets, err = l.named(c.Names)
+		targets, err = l.named(c.Names, base)
 	} else {
 		targets, err = c.fromContexts(env, l, base, files.Read)
 	}
+	if err == nil {
+		err = c.impersonate(targets)
+	}
 	if err != nil {
 		return err
+	}
+	for i := range targets {
+		targets[i].Namespace = cmp.Or(c.Namespace, targets[i].Namespace)
 	}
 	return c.serve(ctx, env, c.service(env, l, base, targets))
 }
@@ -76,6 +84,33 @@ func (c *proxyKubeCmd) complete(env *Env) error {
 	return nil
 }
 
+// impersonate completes who is impersonated: groups are those of a user, who is
+// the certificate's only one if none was named.
+func (c *proxyKubeCmd) impersonate(targets []kubeTarget) error {
+	if c.As != "" || len(c.AsGroups) == 0 {
+		return nil
+	}
+	var users []string
+	for _, t := range targets {
+		leaf, err := t.cert()
+		if err != nil {
+			continue // it may get another one
+		}
+		id, err := identity.FromCertificate(leaf.Leaf)
+		if err != nil {
+			return fmt.Errorf("%s certificate: %w", t.title(), err)
+		}
+		users = append(users, id.KubeUsers...)
+	}
+	slices.Sort(users)
+	users = slices.DeleteFunc(slices.Compact(users), func(user string) bool { return user == "*" })
+	if len(users) != 1 {
+		return program.Usagef("--as-groups are those of a user; add --as USER")
+	}
+	c.As = users[0]
+	return nil
+}
+
 // fromContexts are the targets of the contexts that a login wrote. One of them
 // whose certificate is not valid may get a new one while tshx runs.
 func (c *proxyKubeCmd) fromContexts(env *Env, l *login, base *api.Config, files []string) ([]kubeTarget, error) {
@@ -91,9 +126,6 @@ func (c *proxyKubeCmd) fromContexts(env *Env, l *login, base *api.Config, files 
 		t := &targets[i]
 		if c.ContextName != "" {
 			t.Context = ""
-		}
-		if c.Namespace != "" {
-			t.Namespace = ""
 		}
 		if _, err := t.cert(); err != nil {
 			errs = append(errs, err)
@@ -136,7 +168,7 @@ func (c *proxyKubeCmd) service(env *Env, l *login, base *api.Config, targets []k
 		}
 		out := opened{Handler: k, Drain: k.Drain, Stop: file.remove, Close: func() { k.Close() }}
 		config, err = k.ephemeral(base, o.Addr, kubeconfig.EphemeralOptions{
-			As: c.As, AsGroups: c.AsGroups, Namespace: c.Namespace, ContextName: c.ContextName,
+			As: c.As, AsGroups: c.AsGroups, ContextName: c.ContextName,
 		})
 		if err == nil {
 			err = file.write(env, targets[0].Profile, o.Addr, config, k.Access().Cert)

@@ -163,10 +163,15 @@ func IsEphemeral(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	return OfProxy(config) || len(config.Clusters)+len(config.Contexts)+len(config.AuthInfos) == 0, nil
+}
+
+// OfProxy reports whether Ephemeral has made a configuration.
+func OfProxy(config *api.Config) bool {
 	for _, c := range config.Clusters {
 		if c.ProxyURL != "" && labels(c.Extensions).KubeCluster != "" {
-			return true, nil
+			return true
 		}
 	}
-	return len(config.Clusters)+len(config.Contexts)+len(config.AuthInfos) == 0, nil
+	return false
 }

@@ -16,8 +16,9 @@ import (
 // each cluster in front of it.
 const serverDomain = "kube.tshx.localhost"
 
-// AccessDays is how long the certificates of one run are valid.
-const AccessDays = 30
+// AccessDays is how long the certificates of one run are valid: longer than it
+// lasts. They are worth nothing once it has ended.
+const AccessDays = 10 * 365
 
 // clockSkew is how long before now they are so already, for clocks that are set.
 const clockSkew = time.Hour
