@@ -1,8 +1,8 @@
 //go:build linux
 
 // Package integration runs the built tshx against real clients and real
-// servers: OpenSSH, PostgreSQL, MariaDB, Redis, and nginx, HAProxy and Squid in
-// between. The cluster behind them is the lab (package internal/lab).
+// servers: OpenSSH, PostgreSQL, MariaDB, Redis, Kubernetes, and nginx, HAProxy and
+// Squid in between. The cluster behind them is the lab (package internal/lab).
 //
 // Servers are started when a test first needs them, live as long as the test
 // binary, and end with it however it ends. A program that is not installed

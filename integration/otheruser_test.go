@@ -77,7 +77,14 @@ var forEverybody = share(func() (string, error) {
 // loginOf is a login on the modern cluster whose files belong to a user.
 func loginOf(t testing.TB, uid int) *transport {
 	t.Helper()
-	tr := loginAt(t, at("localhost", modern.get(t).direct), lab.HomeOptions{})
+	return modern.get(t).loginOf(t, uid)
+}
+
+// loginOf is a login at the proxy itself whose files belong to a user.
+func (c *cluster) loginOf(t testing.TB, uid int) *transport {
+	t.Helper()
+	tr, err := c.login(at("localhost", c.direct), lab.HomeOptions{})
+	check(t, err)
 	ca, err := os.ReadFile(tr.caFile)
 	check(t, err)
 	tr.caFile = filepath.Join(tr.home, "web.pem")

@@ -120,7 +120,13 @@ func (w way) build() (*transport, error) {
 // transportNamed returns one of transports.
 func transportNamed(t testing.TB, name string) *transport {
 	t.Helper()
-	for _, tt := range transports {
+	return pick(t, transports, name)
+}
+
+// pick returns the transport of this name.
+func pick(t testing.TB, list []named, name string) *transport {
+	t.Helper()
+	for _, tt := range list {
 		if tt.name == name {
 			return tt.get(t)
 		}

@@ -19,7 +19,7 @@ if [ "${1-}" = --check ]; then
 	missing=
 	for p in postgres psql mariadbd mariadb mysql redis-server redis-cli sshd ssh scp sftp rsync \
 		nginx haproxy squid basic_ncsa_auth stunnel4 ip tc setpriv curl tsql aws \
-		clickhouse-server clickhouse-client mongosh ferretdb; do
+		clickhouse-server clickhouse-client mongosh ferretdb cassandra etcd kube-apiserver kubelet-stub kubectl; do
 		has "$p" || missing="$missing $p"
 	done
 	[ -z "$missing" ] || echo "tests are skipped that need:$missing (see scripts/install-test-peers.sh)" >&2

@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package peer runs the real programs that the integration tests talk to:
-// database servers, an SSH server, balancers and an HTTP proxy.
+// database servers, an SSH server, Kubernetes, balancers and an HTTP proxy.
 //
 //	pg, err := peer.StartPostgres(peer.Options{})
 //	defer pg.Close()
