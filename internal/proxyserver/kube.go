@@ -89,7 +89,7 @@ func (k *kubeFront) close() {
 	k.queue.Close()
 	k.http.Close()
 	for _, b := range k.backends {
-		b.transport.CloseIdleConnections()
+		b.reads.CloseIdleConnections()
 	}
 }
 
@@ -131,6 +131,8 @@ func (k *kubeFront) route(id identity.Identity, path string) (*kubeBackend, stri
 	switch {
 	case len(id.Usage) > 0 && !slices.Contains(id.Usage, identity.UsageKube):
 		return nil, "", forbidden("the client certificate is for %s, not for Kubernetes", strings.Join(id.Usage, ", "))
+	case len(id.KubeUsers)+len(id.KubeGroups) == 0:
+		return nil, "", forbidden("the certificate of %q names no kubernetes users and no groups", id.User)
 	case id.KubeCluster != "" && id.KubeCluster != name:
 		return nil, "", forbidden("the client certificate opens the kubernetes cluster %q, not %q", id.KubeCluster, name)
 	case !strings.HasPrefix(path, "/"):

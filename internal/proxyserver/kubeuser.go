@@ -23,12 +23,9 @@ const (
 const anyKube = "*"
 
 // impersonate returns the headers of a request that make it one of the user and
-// groups it asks for, or else of those in the certificate (docs/protocol.md,
-// "Kubernetes").
+// groups it asks for, or else of those in the certificate, which names some
+// (docs/protocol.md, "Kubernetes").
 func impersonate(id identity.Identity, h http.Header) (http.Header, error) {
-	if len(id.KubeUsers)+len(id.KubeGroups) == 0 {
-		return nil, forbidden("the certificate of %q names no kubernetes users and no groups", id.User)
-	}
 	for name := range h {
 		if strings.HasPrefix(name, impersonatePrefix) && name != impersonateUser && name != impersonateGroup {
 			return nil, forbidden("%s is not allowed to anybody here", name)

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
 	"tshx/internal/trust"
@@ -244,16 +243,14 @@ func (d *Dialer) upgraded(ctx context.Context, w *watch, way Way, r Route) (net.
 	return c, nil
 }
 
-// kindOf picks the upgrade whose server pings for the routes that have no ping
-// framing of their own.
+// kindOf picks the upgrade that is pinged, unless the route has ping framing of
+// its own. Real proxies take either around any route (docs/protocol.md,
+// "Request").
 func kindOf(r Route) upgrade.Kind {
-	needsPing := func(name string) bool {
-		return name == ALPNSSH || name == ALPNSSHGRPC || name == ALPNReverseTunnel || strings.HasPrefix(name, ALPNAuthPrefix)
+	if slices.ContainsFunc(r.ALPN, IsPing) {
+		return upgrade.ALPN
 	}
-	if slices.ContainsFunc(r.ALPN, needsPing) {
-		return upgrade.ALPNPing
-	}
-	return upgrade.ALPN
+	return upgrade.ALPNPing
 }
 
 func (d *Dialer) handshake(ctx context.Context, stream net.Conn, cfg *tls.Config, r Route) (net.Conn, error) {

@@ -61,10 +61,11 @@ type Mux struct {
 	// all that begin with it. ALPNHTTP1 serves clients that offer nothing,
 	// ALPNPostgres also those that ask for TLS as PostgreSQL's do.
 	Routes map[string]Handler
-	// Kube serves the Kubernetes server names, whatever the ALPN.
+	// Kube serves the Kubernetes server names, whatever the ALPN and the client
+	// certificate.
 	Kube *Handler
-	// Database serves, whatever the ALPN, connections whose client certificate
-	// opens a database, and those of the database names with inner TLS.
+	// Database serves, whatever the ALPN, all other connections whose client
+	// certificate opens a database, and those of the database names with inner TLS.
 	Database *Handler
 	// TLS is the web configuration. NextProtos should be ServerProtocols().
 	TLS *tls.Config
@@ -121,6 +122,7 @@ func (m *Mux) serve(ctx context.Context, c net.Conn, override *tls.Config) (Hell
 		stream = m.pings(tc)
 	}
 	switch {
+	case h == m.Kube: // whatever the certificate is for: its handler says no
 	case m.Database != nil && info.Identity.Database.Present():
 		h = m.Database
 	case HasInnerTLS(name):

@@ -265,6 +265,23 @@ func TestMuxForwards(t *testing.T) {
 	}
 }
 
+// The server name leads to Kubernetes before anybody looks at the certificate,
+// with the handshake as without.
+func TestMuxKubeCertificates(t *testing.T) {
+	f := newMux(t, false)
+	f.Kube.Forward, f.Kube.TLS = false, f.host
+	for _, id := range []identity.Identity{
+		{Database: identity.Database{Service: "orders", Protocol: "redis"}},
+		{KubeCluster: "k"},
+	} {
+		cfg := clientTLS(tlsroute.KubeFallback, []string{"teleport-redis", "http/1.1"}, f.certificate(t, id))
+		want := outcome{"kube alice " + cmp.Or(id.Database.Service, "-"), "http/1.1", "host"}
+		if diff := gocmp.Diff(want, f.try(t, f.serve(t, nil), cfg, nil)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 // writeOnly sends a ClientHello and reads nothing.
 type writeOnly struct{ net.Conn }
 

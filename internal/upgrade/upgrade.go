@@ -40,7 +40,7 @@ type Kind string
 
 const (
 	ALPN     Kind = "alpn"      // the inner protocol keeps itself alive
-	ALPNPing Kind = "alpn-ping" // the server must ping: ssh, auth, reverse tunnel
+	ALPNPing Kind = "alpn-ping" // it does not, and both halves ping
 )
 
 // Method is how the upgrade is asked for.
