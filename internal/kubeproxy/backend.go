@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -18,18 +17,14 @@ import (
 
 // How long connections to the proxy are kept for the next request. One that was
 // cut without a word is found out by the request that uses it. net/http repeats
-// that on another one if it only reads; others would fail, so theirs are younger
-// than any balancer's patience.
+// that on another one if it only reads; others fail, so theirs are younger than
+// any balancer's patience.
 const (
 	idleRead  = 90 * time.Second
 	idleWrite = tlsroute.WarmMaxAge
 	// idleMost is how many are kept of either kind, for each cluster.
 	idleMost = 16
 )
-
-// replayMost is the longest body that is read before it is sent, so that it can
-// be sent again where a connection turns out to be closed before the first byte.
-const replayMost = 64 << 10
 
 // backend forwards the requests of one cluster.
 type backend struct {
@@ -70,7 +65,11 @@ func (b *backend) newPool(cert *tls.Certificate) *pool {
 	transport := func(idle time.Duration) *http.Transport {
 		t := &http.Transport{
 			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return b.proxy.dial(ctx, n.route)
+				c, err := b.proxy.dial(ctx, n.route)
+				if err != nil {
+					return nil, err
+				}
+				return &kept{Conn: c}, nil
 			},
 			Protocols:          new(http.Protocols),
 			DisableCompression: true, // bodies pass as they are
@@ -81,6 +80,7 @@ func (b *backend) newPool(cert *tls.Certificate) *pool {
 		return t
 	}
 	n.reads, n.writes = transport(idleRead), transport(idleWrite)
+	n.reads.ReadBufferSize, n.reads.WriteBufferSize = 2<<10, 1<<10 // each watch has its own
 	return n
 }
 
@@ -158,22 +158,5 @@ func (b *backend) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body == nil && (req.Method == http.MethodGet || req.Method == http.MethodHead) {
 		return n.send(n.reads, req)
 	}
-	if err := replayable(req); err != nil {
-		return nil, err
-	}
-	return n.send(n.writes, req)
-}
-
-// replayable has a short body read, unless the client waits to be asked for it.
-func replayable(req *http.Request) error {
-	if req.Body == nil || req.ContentLength <= 0 || req.ContentLength > replayMost || req.Header.Get("Expect") != "" {
-		return nil
-	}
-	body := make([]byte, req.ContentLength)
-	if _, err := io.ReadFull(req.Body, body); err != nil {
-		return err
-	}
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	req.Body, _ = req.GetBody()
-	return nil
+	return n.once(req)
 }

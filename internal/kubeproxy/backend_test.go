@@ -3,7 +3,6 @@ package kubeproxy_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -154,11 +153,8 @@ func TestBrokenIdle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var used sync.Map
-			var cuts, writes atomic.Int64
+			var cuts atomic.Int64
 			w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
-				if r.Method == "POST" {
-					writes.Add(1)
-				}
 				if _, again := used.LoadOrStore(r.RemoteAddr, true); again {
 					cuts.Add(1)
 					c, _, err := http.NewResponseController(rw).Hijack()
@@ -179,19 +175,6 @@ func TestBrokenIdle(t *testing.T) {
 			}
 			if cuts.Load() == 0 {
 				t.Error("no connection was used again")
-			}
-			// What may have had an effect is not repeated.
-			var codes []int
-			for range 2 {
-				res, err := client.Post(w.Proxy.URL(0)+"/", "text/plain", strings.NewReader("x"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				readAll(t, res.Body)
-				codes = append(codes, res.StatusCode)
-			}
-			if fmt.Sprint(codes) != "[200 502]" || writes.Load() != 2 {
-				t.Errorf("answers %v to %d writes", codes, writes.Load())
 			}
 		})
 	}

@@ -112,10 +112,11 @@ func (b *backend) failed(w http.ResponseWriter, r *http.Request, err error) {
 	writeStatus(w, r, &answer{code, b.proxy.o.Explain(err)})
 }
 
-// copyBuffers have the size of a TLS record.
-var copyBuffers = bufferPool{sync.Pool{New: func() any { return new([16 << 10]byte) }}}
+// copyBuffers are held by each watch for as long as it lasts, as is HTTP/2's own
+// copy of what is written at once. Larger ones would make copying a little cheaper.
+var copyBuffers = bufferPool{sync.Pool{New: func() any { return new([8 << 10]byte) }}}
 
 type bufferPool struct{ sync.Pool }
 
-func (p *bufferPool) Get() []byte  { return p.Pool.Get().(*[16 << 10]byte)[:] }
-func (p *bufferPool) Put(b []byte) { p.Pool.Put((*[16 << 10]byte)(b)) }
+func (p *bufferPool) Get() []byte  { return p.Pool.Get().(*[8 << 10]byte)[:] }
+func (p *bufferPool) Put(b []byte) { p.Pool.Put((*[8 << 10]byte)(b)) }

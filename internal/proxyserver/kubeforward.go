@@ -20,9 +20,12 @@ const kubeIdle = 32
 // kubeBackend is one API server.
 type kubeBackend struct {
 	Kube
-	url       *url.URL
-	tls       *tls.Config
-	transport *http.Transport
+	url *url.URL
+	tls *tls.Config
+	// reads keeps its connections. One that has ended is found out by the request
+	// that uses it, which net/http then makes anew. writes are for requests that
+	// nobody may make twice: each has a connection of its own.
+	reads, writes *http.Transport
 }
 
 func newKubeBackend(o Kube) (*kubeBackend, error) {
@@ -38,14 +41,17 @@ func newKubeBackend(o Kube) (*kubeBackend, error) {
 		cfg = o.TLS.Clone()
 	}
 	cfg.NextProtos = []string{tlsroute.ALPNHTTP1}
+	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	b := &kubeBackend{Kube: o, url: u, tls: cfg}
-	b.transport = &http.Transport{
+	b.reads = &http.Transport{
 		DialContext:    b.dial,
 		DialTLSContext: b.dial,
 		Protocols:      new(http.Protocols), DisableCompression: true,
 		MaxIdleConnsPerHost: kubeIdle, IdleConnTimeout: idleTimeout,
 	}
-	b.transport.Protocols.SetHTTP1(true)
+	b.reads.Protocols.SetHTTP1(true)
+	b.writes = b.reads.Clone()
+	b.writes.DisableKeepAlives = true
 	return b, nil
 }
 
@@ -97,7 +103,10 @@ func (f *kubeForward) RoundTrip(out *http.Request) (*http.Response, error) {
 	if err := f.prepare(out, out.URL.RawQuery); err != nil {
 		return nil, err
 	}
-	return f.transport.RoundTrip(out)
+	if out.Body == nil && (out.Method == http.MethodGet || out.Method == http.MethodHead) {
+		return f.reads.RoundTrip(out)
+	}
+	return f.writes.RoundTrip(out)
 }
 
 func (f *kubeForward) failed(w http.ResponseWriter, r *http.Request, err error) {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"tshx/internal/conn"
@@ -54,6 +56,27 @@ func testStream(t *testing.T, length string) {
 	close(next)
 	if b, err := io.ReadAll(br); err == nil {
 		t.Errorf("%q looks complete", b)
+	}
+}
+
+// An API server that hangs up on its idle connections, here on each second
+// request of one, is not noticed by clients.
+func TestKubeBrokenIdle(t *testing.T) {
+	var used sync.Map
+	var hungUp atomic.Bool
+	f := start(t, Options{Kubes: []Kube{apiServer(t, "demo", func(w http.ResponseWriter, r *http.Request) {
+		if _, again := used.LoadOrStore(r.RemoteAddr, true); again {
+			hungUp.Store(true)
+			panic(http.ErrAbortHandler)
+		}
+	})}})
+	for _, tt := range []struct{ method, body string }{{"GET", ""}, {"GET", ""}, {"POST", "x"}, {"POST", "x"}, {"PATCH", "x"}, {"DELETE", ""}} {
+		if resp, body := f.kubeDo(kubeRoute("demo"), tt.method, "/", tt.body, nil); resp.StatusCode != 200 {
+			t.Errorf("%s: %s %s", tt.method, resp.Status, body)
+		}
+	}
+	if !hungUp.Load() {
+		t.Error("no connection was used again")
 	}
 }
 
