@@ -14,6 +14,9 @@ GOVULNCHECK := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 RACE := $(shell command -v gcc >/dev/null 2>&1 && echo -race)
 UNIT  = $(shell $(GO) list ./... | grep -v /integration)
 
+# Programs that scripts/build-test-peers.sh has built.
+PEERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tshx/peers
+
 PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
 
 .PHONY: help build demo test peers unit integration lint bench soak fuzz cross clean
@@ -38,7 +41,7 @@ peers:
 	else sh scripts/install-test-peers.sh --check; fi
 
 unit: ## unit tests only
-	$(GO) test $(RACE) -shuffle=on -timeout 5m $(UNIT)
+	PATH="$$PATH:$(PEERS)" $(GO) test $(RACE) -shuffle=on -timeout 5m $(UNIT)
 
 integration: ## tests of the built program against real servers only
 	$(GO) test -count=1 -shuffle=on -timeout 20m ./integration/...
