@@ -119,13 +119,26 @@ func grammarFor(args []string) *CLI {
 // returned with the dashes that begin it.
 func cutCommand(args []string) (ours, command []string) {
 	dashes := slices.Index(args, "--")
-	for i := 1; i < dashes; i++ {
-		if args[i-1] == "proxy" && args[i] == "kube" {
-			return args[:dashes], args[dashes:]
+	if dashes < 0 {
+		return args, nil
+	}
+	var words []string
+	for i := 0; i < dashes && len(words) < 2; i++ {
+		switch arg := args[i]; {
+		case !strings.HasPrefix(arg, "-"):
+			words = append(words, arg)
+		case slices.Contains(globalValued, arg):
+			i++
 		}
+	}
+	if slices.Equal(words, []string{"proxy", "kube"}) {
+		return args[:dashes], args[dashes:]
 	}
 	return args, nil
 }
+
+// globalValued are the flags of Globals whose values may stand apart.
+var globalValued = []string{"--proxy", "--home", "--identity", "-i", "--ca-file"}
 
 // Globals are the flags of every command.
 type Globals struct {

@@ -77,16 +77,31 @@ func (e *kubeconfigError) Hint() string {
 	return "set KUBECONFIG to another file"
 }
 
+// otherLoginError says that a login to another cluster is in the way.
+type otherLoginError struct {
+	*kubeconfig.OtherLoginError
+}
+
+func (e *otherLoginError) Unwrap() error { return e.OtherLoginError }
+
+// Hint says what to do.
+func (e *otherLoginError) Hint() string {
+	return "log out of it, or set KUBECONFIG to another file"
+}
+
 // onKubeconfig gives an error of reading or editing kubeconfigs its hint.
 func onKubeconfig(err error) error {
 	var taken *kubeconfig.TakenError
 	var usage *program.UsageError
 	var temporary *ofProxyError
+	var other *kubeconfig.OtherLoginError
 	switch {
 	case err == nil, errors.As(err, &usage), errors.As(err, &temporary):
 		return err
 	case errors.As(err, &taken):
 		return &contextTakenError{taken}
+	case errors.As(err, &other):
+		return &otherLoginError{other}
 	}
 	return &kubeconfigError{err}
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/client-go/tools/clientcmd/api"
 
@@ -22,12 +21,11 @@ import (
 // ephemeralFile is the kubeconfig of a local proxy.
 type ephemeralFile struct {
 	path string // "" is decided by write
-	cert []byte // PEM, which nobody else's has; nil before it was written
+	url  string // of the proxy, which nobody else has now; "" before it was written
 }
 
-// write writes config, in which cert is. The default path is beside the
-// certificates of p.
-func (f *ephemeralFile) write(env *Env, p *profile.Profile, addr net.Addr, config *api.Config, cert []byte) error {
+// write writes config. The default path is beside the certificates of p.
+func (f *ephemeralFile) write(env *Env, p *profile.Profile, addr net.Addr, config *api.Config) error {
 	if f.path == "" {
 		_, port := hostPort(addr)
 		name := "localproxy-" + strconv.Itoa(port) + "-kubeconfig"
@@ -44,24 +42,31 @@ func (f *ephemeralFile) write(env *Env, p *profile.Profile, addr net.Addr, confi
 		return err
 	}
 	f.path = path
-	if err := f.mayReplace(env); err != nil {
+	if strings.ContainsRune(path, filepath.ListSeparator) {
+		return &ephemeralError{path, fmt.Errorf("KUBECONFIG cannot name a path with %q in it", string(filepath.ListSeparator))}
+	}
+	if err := f.mayReplace(env, proxyURL(addr)); err != nil {
 		return err
 	}
 	if err := kubeconfig.WriteEphemeral(f.path, config); err != nil {
 		return &ephemeralError{f.path, bare(err)}
 	}
-	f.cert = cert
+	f.url = proxyURL(addr)
 	return nil
 }
 
-// mayReplace refuses a file that is not of a local proxy, and the one that
-// kubectl takes for the user's own.
-func (f *ephemeralFile) mayReplace(env *Env) error {
+// mayReplace refuses a file that is not of a local proxy, the one that kubectl
+// takes for the user's own, and that of another local proxy that runs. url is
+// that of this one.
+func (f *ephemeralFile) mayReplace(env *Env, url string) error {
 	own := filepath.Join(env.home(), ".kube", "config")
 	a, aerr := os.Stat(f.path)
 	b, berr := os.Stat(own)
-	if f.path == own || aerr == nil && berr == nil && os.SameFile(a, b) {
+	switch {
+	case f.path == own || aerr == nil && berr == nil && os.SameFile(a, b):
 		return &ephemeralError{f.path, errors.New("it is your own kubeconfig")}
+	case aerr == nil && !a.Mode().IsRegular(): // root could replace even a device
+		return &ephemeralError{f.path, errors.New("is not a regular file")}
 	}
 	ours, err := kubeconfig.IsEphemeral(f.path)
 	if err != nil {
@@ -70,18 +75,41 @@ func (f *ephemeralFile) mayReplace(env *Env) error {
 	if !ours {
 		return &ephemeralError{f.path, errors.New("there is a file that is not of a local proxy")}
 	}
+	if config, err := kubeconfig.Load([]string{f.path}); err == nil && inUse(config, url) {
+		return &ephemeralError{f.path, errors.New("it is that of another local proxy, which is running")}
+	}
 	return nil
+}
+
+// answerSoon is how long somebody on this machine may take to accept.
+const answerSoon = 200 * time.Millisecond
+
+// inUse reports whether somebody listens for one of a configuration's clusters at
+// another URL than ours.
+func inUse(config *api.Config, ours string) bool {
+	for _, c := range config.Clusters {
+		addr, ok := strings.CutPrefix(c.ProxyURL, "http://")
+		if !ok || c.ProxyURL == ours || !kubeconfig.OfProxy(&api.Config{Clusters: map[string]*api.Cluster{"": c}}) {
+			continue
+		}
+		if conn, err := net.DialTimeout("tcp", addr, answerSoon); err == nil {
+			conn.Close()
+			return true
+		}
+	}
+	return false
 }
 
 // remove removes the file, unless another proxy has taken its place.
 func (f *ephemeralFile) remove() error {
-	if f.cert == nil {
+	if f.url == "" {
 		return nil
 	}
-	data, err := os.ReadFile(f.path)
-	if err == nil && bytes.Contains(data, []byte(base64.StdEncoding.EncodeToString(f.cert))) {
-		err = os.Remove(f.path)
+	// What programs in between have made of it, and one that is broken, goes too.
+	if config, err := kubeconfig.Load([]string{f.path}); err == nil && kubeconfig.OfProxy(config) && !kubeconfig.UsesProxy(config, f.url) {
+		return nil
 	}
+	err := os.Remove(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

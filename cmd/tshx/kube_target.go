@@ -23,6 +23,7 @@ type kubeTarget struct {
 	Name             string // in there
 	Context          string // how it is called in a kubeconfig; "" is not decided
 	Namespace        string // "" is the server's default
+	As               kubeconfig.Impersonation
 }
 
 // target returns the Kubernetes cluster of this name in a Teleport cluster.
@@ -64,7 +65,7 @@ func (l *login) contexts(config *api.Config) []kubeTarget {
 			continue
 		}
 		t := l.target(e.TeleportCluster, e.KubeCluster)
-		t.Context, t.Namespace = e.ContextName, e.Namespace
+		t.Context, t.Namespace, t.As = e.ContextName, e.Namespace, e.As
 		targets = append(targets, t)
 	}
 	return targets
@@ -73,11 +74,27 @@ func (l *login) contexts(config *api.Config) []kubeTarget {
 // owns reports whether a login in a kubeconfig is of this profile. Where it does
 // not say so, its server does.
 func (l *login) owns(e kubeconfig.Entry) bool {
+	if home := homeOf(e); home != "" && l.Dir != "" && absolute(home) != absolute(l.Dir) {
+		return false
+	}
+	if identity := e.Flag("identity"); identity != "" && absolute(identity) != absolute(l.IdentityFile) {
+		return false
+	}
 	if e.Profile != "" {
 		return strings.EqualFold(e.Profile, l.Profile.Name)
 	}
 	addr := strings.TrimPrefix(e.Server, "https://")
 	return addr == kubeAddr(l.Profile) || addr == l.WebAddr
+}
+
+// homeOf is the home directory that an entry's plugin is given, or "".
+func homeOf(e kubeconfig.Entry) string {
+	for _, v := range e.Env {
+		if v.Name == "TELEPORT_HOME" {
+			return v.Value
+		}
+	}
+	return ""
 }
 
 // named are the targets of these names in the login's cluster, each once, with
@@ -94,14 +111,37 @@ func (l *login) named(names []string, config *api.Config) ([]kubeTarget, error) 
 		if _, err := t.cert(); err != nil {
 			return nil, err
 		}
-		for _, c := range contexts {
-			if t.same(c) && (t.Namespace == "" || c.Context == config.CurrentContext) {
-				t.Namespace = c.Namespace
-			}
-		}
+		t.login(contexts, config.CurrentContext)
 		targets = append(targets, t)
 	}
 	return targets, nil
+}
+
+// once are targets without further contexts of one cluster.
+func once(targets []kubeTarget) (each []kubeTarget) {
+	for _, t := range targets {
+		if !slices.ContainsFunc(each, t.same) {
+			each = append(each, t)
+		}
+	}
+	return each
+}
+
+// login takes namespace and impersonation from the target's login: the current
+// context's, or else the only one's. Of several others none says more.
+func (t *kubeTarget) login(contexts []kubeTarget, current string) {
+	var of []kubeTarget
+	for _, c := range contexts {
+		if t.same(c) {
+			of = append(of, c)
+		}
+	}
+	if i := slices.IndexFunc(of, func(c kubeTarget) bool { return c.Context == current }); i >= 0 {
+		of = of[i : i+1]
+	}
+	if len(of) == 1 {
+		t.Namespace, t.As = of[0].Namespace, of[0].As
+	}
 }
 
 // noContextsError says that no kubeconfig names a cluster of this profile.
@@ -135,7 +175,7 @@ type localKube struct {
 }
 
 // openKube starts the proxy, which is told the rest of its options. certs are
-// those of the targets to show, in their order. The caller closes it.
+// those to show to each cluster, in the order of once. The caller closes it.
 func openKube(env *Env, targets []kubeTarget, certs []func() (*tls.Certificate, error), o kubeproxy.Options) (*localKube, error) {
 	k := &localKube{targets: targets}
 	for i, t := range targets {
@@ -145,7 +185,7 @@ func openKube(env *Env, targets []kubeTarget, certs []func() (*tls.Certificate, 
 		}
 		k.index = append(k.index, len(o.Clusters))
 		o.Clusters = append(o.Clusters, kubeproxy.Cluster{
-			Teleport: t.Cluster, Name: t.Name, Addr: kubeAddr(t.Profile), Route: kubeproxy.Route(t.Name, t.WebAddr, certs[i]),
+			Teleport: t.Cluster, Name: t.Name, Addr: kubeAddr(t.Profile), Route: kubeproxy.Route(t.Name, t.WebAddr, certs[len(o.Clusters)]),
 		})
 	}
 	o.Explain, o.Log, o.Now = explain, env.Log, env.Now
@@ -160,18 +200,31 @@ func (k *localKube) ephemeral(base *api.Config, addr net.Addr, o kubeconfig.Ephe
 	access := k.Access()
 	for i, t := range k.targets {
 		o.Clusters = append(o.Clusters, kubeconfig.EphemeralCluster{
-			TeleportCluster: t.Cluster, KubeCluster: t.Name, ContextName: t.Context, Namespace: t.Namespace,
+			TeleportCluster: t.Cluster, KubeCluster: t.Name, ContextName: t.Context, Namespace: t.Namespace, As: t.As,
 			Server: k.URL(k.index[i]), ServerName: k.ServerName(k.index[i]), CA: access.CA, Cert: access.Cert, Key: access.Key,
 		})
 	}
 	o.Profile = k.targets[0].Profile.Name
-	o.ProxyURL = "http://" + addr.String()
+	o.ProxyURL = proxyURL(addr)
 	config, err := kubeconfig.Ephemeral(base, o)
 	var taken *kubeconfig.TakenError
 	if errors.As(err, &taken) {
 		err = &contextTakenError{taken}
 	}
 	return config, err
+}
+
+// proxyURL is how programs of this machine reach a local proxy that listens at
+// addr.
+func proxyURL(addr net.Addr) string {
+	at, ok := addr.(*net.TCPAddr)
+	switch {
+	case !ok || !at.IP.IsUnspecified():
+		return "http://" + addr.String()
+	case at.IP.To4() != nil:
+		return fmt.Sprintf("http://127.0.0.1:%d", at.Port)
+	}
+	return fmt.Sprintf("http://[::1]:%d", at.Port)
 }
 
 // contextTakenError says that the user's own entry is in the way.

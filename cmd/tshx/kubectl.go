@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 
 	"k8s.io/client-go/tools/clientcmd/api"
 
@@ -14,6 +18,7 @@ import (
 	"tshx/internal/kubeconfig"
 	"tshx/internal/kubeproxy"
 	"tshx/internal/localproxy"
+	"tshx/internal/program"
 )
 
 type kubectlCmd struct {
@@ -46,23 +51,38 @@ func (*noKubectlError) Hint() string {
 	return "install it (https://kubernetes.io/docs/tasks/tools), or use any other client with: tshx proxy kube"
 }
 
+// envDepth counts how many of us are around a kubectl: plugins may run us again,
+// but a script that is called kubectl and runs us would do so without end.
+const (
+	envDepth = "TSHX_KUBECTL_DEPTH"
+	maxDepth = 8
+)
+
 // kubectl runs kubectl with args: straight, or behind a local proxy where it
 // could not reach the cluster itself.
 func (g *Globals) kubectl(ctx context.Context, env *Env, args []string) error {
-	program, err := exec.LookPath("kubectl")
+	path, err := exec.LookPath("kubectl")
 	if err != nil {
 		return &noKubectlError{&child.NotFoundError{Program: "kubectl"}}
 	}
+	depth, _ := strconv.Atoi(env.Getenv(envDepth))
+	if depth >= maxDepth {
+		return fmt.Errorf("%s runs tshx kubectl again; let PATH find kubectl itself first", path)
+	}
+	os.Setenv(envDepth, strconv.Itoa(depth+1))
 	inv := readInvocation(args)
 	l, base, err := g.kubectlLogin(ctx, env, inv)
 	if err != nil {
 		return err
 	}
-	if l == nil {
-		env.Log.Debug("run kubectl straight", "path", program)
-		return replaceBy(ctx, env, program, append([]string{"kubectl"}, args...))
+	if program.Signalled(ctx) { // kubectl has not heard of it
+		return childExit(program.ExitInterrupted)
 	}
-	return l.kubectlBehind(ctx, env, inv, base, program)
+	if l == nil {
+		env.Log.Debug("run kubectl straight", "path", path)
+		return replaceBy(ctx, env, path, append([]string{"kubectl"}, args...))
+	}
+	return l.kubectlBehind(ctx, env, inv, base, path)
 }
 
 // kubectlLogin returns the login that an invocation needs a local proxy for, or
@@ -74,6 +94,12 @@ func (g *Globals) kubectlLogin(ctx context.Context, env *Env, inv invocation) (*
 	files := kubeconfig.Paths(env.Getenv, env.home())
 	if inv.kubeconfig != "" {
 		files.Read = []string{inv.kubeconfig}
+	}
+	for _, path := range files.Read {
+		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+			env.Log.Debug("a kubeconfig that can be read once is left to kubectl", "path", path)
+			return nil, nil, nil
+		}
 	}
 	base, err := kubeconfig.Load(files.Read)
 	if err != nil {
@@ -92,8 +118,11 @@ func (g *Globals) kubectlLogin(ctx context.Context, env *Env, inv invocation) (*
 		if err != nil {
 			return nil, nil, err
 		}
+		if !l.owns(e) { // nothing says whose it is: its plugin knows
+			return nil, nil, nil
+		}
 		if e.Command == self() { // kubectl would ask us for it, again and again
-			if _, err := l.KubeCert(e.KubeCluster); err != nil {
+			if _, err := l.KubeCert(e.KubeCluster); err != nil && !inv.offline {
 				return nil, nil, err
 			}
 		}
@@ -129,11 +158,7 @@ func (g *Globals) ofEntry(e kubeconfig.Entry) *Globals {
 	if identity := e.Flag("identity"); identity != "" {
 		of.Identity = identity
 	}
-	for _, v := range e.Env {
-		if v.Name == "TELEPORT_HOME" {
-			of.Home = v.Value
-		}
-	}
+	of.Home = cmp.Or(homeOf(e), of.Home)
 	return &of
 }
 
@@ -152,7 +177,7 @@ func (l *login) kubectlBehind(ctx context.Context, env *Env, inv invocation, bas
 	defer ln.Close()
 	targets := l.contexts(base)
 	var certs []func() (*tls.Certificate, error)
-	for _, t := range targets {
+	for _, t := range once(targets) {
 		certs = append(certs, t.cert)
 	}
 	k, err := openKube(env, targets, certs, kubeproxy.Options{Dialer: l.patient(env, l.dialer)})
@@ -171,7 +196,12 @@ func (l *login) kubectlBehind(ctx context.Context, env *Env, inv invocation, bas
 	env.Log.Debug("run kubectl behind a local proxy", "path", program, "addr", ln.Addr(), "kubeconfig", path)
 	server := &localproxy.Server{Handler: k, Log: env.Log, Admit: newGate(env).Admit, Draining: func(int) { k.Drain() }}
 	cmd := clientCommand{args: append([]string{program}, inv.with(path)...), environ: []string{"KUBECONFIG=" + path}}
-	err = serveCommand(ctx, env, server, ln, cmd, func() {})
+	before, _ := os.ReadFile(path)
+	err = serveCommand(ctx, env, server, ln, cmd, func() {
+		if after, rerr := os.ReadFile(path); rerr != nil || !bytes.Equal(before, after) {
+			warn(env, "kubectl has changed a copy of the kubeconfig, which is gone; run the same without tshx")
+		}
+	})
 	var missing *child.NotFoundError
 	if errors.As(err, &missing) {
 		err = &noKubectlError{err}

@@ -12,13 +12,14 @@ type invocation struct {
 	kubeconfig string // of the last --kubeconfig; "" without
 	context    string // of the last --context; "" without
 	local      bool   // it needs no cluster, and may change the kubeconfig
+	offline    bool   // it may need no cluster
 }
 
 // valued are the flags of all kubectl commands whose values may stand apart.
 var valued = []string{
 	"as", "as-group", "as-uid", "as-user-extra", "cache-dir", "certificate-authority", "client-certificate", "client-key",
 	"cluster", "context", "kubeconfig", "kuberc", "log-flush-frequency", "namespace", "n", "password", "profile",
-	"profile-output", "request-timeout", "server", "s", "tls-server-name", "token", "user", "username", "v", "vmodule",
+	"profile-output", "proxy-url", "request-timeout", "server", "s", "tls-server-name", "token", "user", "username", "v", "vmodule",
 }
 
 // localCommands are those that never ask a cluster.
@@ -29,7 +30,7 @@ var localCommands = []string{"completion", "config", "help", "kuberc", "kustomiz
 func readInvocation(args []string) invocation {
 	inv := invocation{args: args}
 	var words []string
-	client, help := false, false
+	client, help, dry := false, false, false
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		name, value, has := flag(args[i])
 		if name == "" {
@@ -49,8 +50,11 @@ func readInvocation(args []string) invocation {
 			client = value != "false"
 		case "help", "h":
 			help = true
+		case "dry-run":
+			dry = value == "" || value == "client"
 		}
 	}
+	inv.offline = dry || len(words) > 0 && installed("kubectl-"+words[0])
 	inv.local = len(words) == 0 || help || slices.Contains(localCommands, words[0]) || words[0] == "version" && client
 	return inv
 }

@@ -114,6 +114,7 @@ func (f *listenFlags) serve(ctx context.Context, env *Env, s *service) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer context.AfterFunc(ctx, r.withdraw)() // also while nobody reads what follows
 	if f.ExitWithParent {
 		if err := watchParent(ctx, func() { cancel(errParentGone) }); err != nil {
 			return fmt.Errorf("--exit-with-parent: %w", err)
@@ -149,6 +150,7 @@ type serving struct {
 	verdicts *verdicts
 	watches  []*certWatch
 	opened   opened
+	leave    sync.Once
 	stop     sync.Once
 	drained  bool
 }
@@ -217,12 +219,19 @@ func (r *serving) server(ctx context.Context) *localproxy.Server {
 // stopping tells that no more clients are served.
 func (r *serving) stopping() {
 	r.stop.Do(func() {
+		r.withdraw()
+		r.out.stopping()
+	})
+}
+
+// withdraw removes what leads clients here.
+func (r *serving) withdraw() {
+	r.leave.Do(func() {
 		if r.opened.Stop != nil {
 			if err := r.opened.Stop(); err != nil {
 				warn(r.env, "%v", err)
 			}
 		}
-		r.out.stopping()
 	})
 }
 

@@ -121,12 +121,17 @@ func (c *proxyKubeCmd) fromContexts(env *Env, l *login, base *api.Config, files 
 	if len(targets) == 0 {
 		return nil, l.noContextsError(files)
 	}
-	var errs []error
-	for i := range targets {
-		t := &targets[i]
-		if c.ContextName != "" {
-			t.Context = ""
+	if c.ContextName != "" { // then each cluster has one
+		all := targets
+		targets = once(all)
+		for i := range targets {
+			t := &targets[i]
+			t.Context, t.Namespace, t.As = "", "", kubeconfig.Impersonation{}
+			t.login(all, base.CurrentContext)
 		}
+	}
+	var errs []error
+	for _, t := range targets {
 		if _, err := t.cert(); err != nil {
 			errs = append(errs, err)
 		}
@@ -142,10 +147,10 @@ func (c *proxyKubeCmd) fromContexts(env *Env, l *login, base *api.Config, files 
 
 // service is the targets as something to listen for.
 func (c *proxyKubeCmd) service(env *Env, l *login, base *api.Config, targets []kubeTarget) *service {
-	s := &service{login: l, Kind: kindKube, What: titles(targets)}
+	s := &service{login: l, Kind: kindKube, What: titles(once(targets))}
 	reporters := map[string]*reporter{}
 	var names []string
-	for _, t := range targets {
+	for _, t := range once(targets) {
 		s.Certs = append(s.Certs, t.certificate())
 		reporters[t.id()] = &reporter{env: env, what: t.title()}
 		names = append(names, t.Name)
@@ -171,11 +176,11 @@ func (c *proxyKubeCmd) service(env *Env, l *login, base *api.Config, targets []k
 			As: c.As, AsGroups: c.AsGroups, ContextName: c.ContextName,
 		})
 		if err == nil {
-			err = file.write(env, targets[0].Profile, o.Addr, config, k.Access().Cert)
+			err = file.write(env, targets[0].Profile, o.Addr, config)
 		}
 		return out, c.templateError(err)
 	}
-	s.Announce = func(a *announcement, _ net.Addr) { c.announce(a, config, file.path, targets) }
+	s.Announce = func(a *announcement, addr net.Addr) { c.announce(a, config, proxyURL(addr), file.path, targets) }
 	return s
 }
 
@@ -190,13 +195,13 @@ func (c *proxyKubeCmd) templateError(err error) error {
 	return err
 }
 
-// announce says how clients get in.
-func (c *proxyKubeCmd) announce(a *announcement, config *api.Config, path string, targets []kubeTarget) {
+// announce says how clients get in. url is that of the listener.
+func (c *proxyKubeCmd) announce(a *announcement, config *api.Config, url, path string, targets []kubeTarget) {
 	a.Kubeconfig = &path
 	var intro strings.Builder
-	fmt.Fprintf(&intro, "%s: kubectl and others get there by this kubeconfig, as long as tshx runs.\n", upper(titles(targets)))
+	fmt.Fprintf(&intro, "%s: kubectl and others get there by this kubeconfig, as long as tshx runs.\n", upper(titles(once(targets))))
 	for _, e := range kubeconfig.Teleport(config) {
-		if config.Clusters[config.Contexts[e.ContextName].Cluster].ProxyURL != "http://"+a.Address {
+		if config.Clusters[config.Contexts[e.ContextName].Cluster].ProxyURL != url {
 			continue // of somebody else's
 		}
 		a.Contexts = append(a.Contexts, announcedContext{Cluster: e.TeleportCluster, KubeCluster: e.KubeCluster, Context: e.ContextName})
@@ -219,6 +224,7 @@ func titles(targets []kubeTarget) string {
 	for i, t := range targets {
 		names[i] = fmt.Sprintf("%q", t.Name)
 	}
+	slices.Sort(names)
 	names = slices.Compact(names)
 	if len(names) == 1 {
 		return "kube cluster " + names[0]

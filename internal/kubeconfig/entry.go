@@ -35,9 +35,20 @@ type Entry struct {
 	CA         []byte // PEM
 	Namespace  string // "" is the server's default; in Login, what the context had
 
+	// As is who is impersonated. Login writes none.
+	As Impersonation
+
 	Command string // the exec plugin, which speaks v1beta1
 	Args    []string
 	Env     []api.ExecEnvVar
+}
+
+// Impersonation says as whom Kubernetes is to treat the user. Nothing is as who
+// they are.
+type Impersonation struct {
+	User, UID string
+	Groups    []string
+	Extra     map[string][]string
 }
 
 // Name returns how the entries of a Kubernetes cluster are called.
@@ -53,6 +64,10 @@ func Teleport(config *api.Config) []Entry {
 		e := labels(context.Extensions)
 		if user := config.AuthInfos[context.AuthInfo]; user != nil {
 			e.complete(labels(user.Extensions))
+			e.As = Impersonation{User: user.Impersonate, UID: user.ImpersonateUID, Groups: user.ImpersonateGroups}
+			if len(user.ImpersonateUserExtra) > 0 {
+				e.As.Extra = user.ImpersonateUserExtra
+			}
 			if user.Exec != nil {
 				e.Command, e.Args, e.Env = user.Exec.Command, user.Exec.Args, user.Exec.Env
 				e.complete(arguments(user.Exec.Args))

@@ -19,8 +19,8 @@ type EphemeralOptions struct {
 	ProxyURL string
 	Clusters []EphemeralCluster // at least one
 
-	As       string   // user to impersonate, or ""
-	AsGroups []string // groups to impersonate
+	As       string   // user to impersonate in place of the clusters', or ""
+	AsGroups []string // with As; groups to impersonate
 	// Namespace and ContextName are for the clusters that have none of their own.
 	// "" is the server's default namespace. ContextName is a Go template that
 	// knows {{.ClusterName}}, of the Teleport cluster, and {{.KubeName}}; "" is as
@@ -33,6 +33,7 @@ type EphemeralOptions struct {
 type EphemeralCluster struct {
 	TeleportCluster, KubeCluster string
 	ContextName, Namespace       string // "" is as EphemeralOptions say
+	As                           Impersonation
 
 	Server     string // https URL
 	ServerName string // by which the local listener knows the cluster
@@ -128,8 +129,15 @@ func (o EphemeralOptions) add(config *api.Config, c EphemeralCluster, contextNam
 	cluster.Server, cluster.ProxyURL = c.Server, o.ProxyURL
 	cluster.TLSServerName, cluster.CertificateAuthorityData = c.ServerName, c.CA
 	user.ClientCertificateData, user.ClientKeyData = c.Cert, c.Key
-	user.Impersonate, user.ImpersonateGroups = o.As, o.AsGroups
+	as := c.As
+	if o.As != "" || o.AsGroups != nil {
+		as = Impersonation{User: o.As, Groups: o.AsGroups}
+	}
+	user.Impersonate, user.ImpersonateUID, user.ImpersonateGroups, user.ImpersonateUserExtra = as.User, as.UID, as.Groups, as.Extra
 	name := Name(c.TeleportCluster, c.KubeCluster)
+	for n := 2; config.Clusters[name] != nil || config.AuthInfos[name] != nil; n++ { // of another context, or cluster
+		name = fmt.Sprintf("%s-%d", Name(c.TeleportCluster, c.KubeCluster), n)
+	}
 	context.Cluster, context.AuthInfo, context.Namespace = name, name, cmp.Or(c.Namespace, o.Namespace)
 	e := Entry{Profile: o.Profile, TeleportCluster: c.TeleportCluster, KubeCluster: c.KubeCluster}
 	for _, ext := range []map[string]runtime.Object{cluster.Extensions, user.Extensions, context.Extensions} {
@@ -170,6 +178,17 @@ func IsEphemeral(path string) (bool, error) {
 func OfProxy(config *api.Config) bool {
 	for _, c := range config.Clusters {
 		if c.ProxyURL != "" && labels(c.Extensions).KubeCluster != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// UsesProxy reports whether one of its clusters is reached through the local
+// proxy with this URL.
+func UsesProxy(config *api.Config, url string) bool {
+	for _, c := range config.Clusters {
+		if c.ProxyURL == url {
 			return true
 		}
 	}

@@ -19,9 +19,21 @@ func (e *TakenError) Error() string {
 	return fmt.Sprintf("the kubeconfig has a %s %q that no login wrote", e.Kind, e.Name)
 }
 
+// OtherLoginError says that a login to another cluster has the name that ours
+// needs.
+type OtherLoginError struct {
+	Name                         string // of its context
+	TeleportCluster, KubeCluster string
+}
+
+func (e *OtherLoginError) Error() string {
+	return fmt.Sprintf("the context %q of kube cluster %q in cluster %q has the same name", e.Name, e.KubeCluster, e.TeleportCluster)
+}
+
 // Login adds e to config, in place of an earlier login of the same name, also
 // one that tsh made. Cluster and user are called as Name says, the context as e
-// says. The error is a *TakenError where that would overwrite something else.
+// says. Namespace and impersonation of an earlier login stay. The error is a
+// *TakenError or an *OtherLoginError where something else would be overwritten.
 //
 // Selected makes it the current context. The one before, if it is not of a
 // login, is marked for Logout.
@@ -36,6 +48,20 @@ func Login(config *api.Config, e Entry, selected bool) error {
 	if err := owners(config).free(e.ContextName, name); err != nil {
 		return err
 	}
+	for _, other := range Teleport(config) {
+		// Two pairs of names with dashes in them may give one, and two proxies may
+		// have clusters of the same names. A context of this name was meant if it is
+		// not the default one.
+		context := config.Contexts[other.ContextName]
+		shares := context.Cluster == name || context.AuthInfo == name
+		same := other.TeleportCluster == e.TeleportCluster && other.KubeCluster == e.KubeCluster
+		if other.ContextName == e.ContextName && (same || e.ContextName != name) || same && other.Profile == e.Profile {
+			continue
+		}
+		if shares || other.ContextName == e.ContextName {
+			return &OtherLoginError{Name: other.ContextName, TeleportCluster: other.TeleportCluster, KubeCluster: other.KubeCluster}
+		}
+	}
 	old := config.Contexts[e.ContextName]
 	cluster, user, context := api.NewCluster(), api.NewAuthInfo(), api.NewContext()
 	cluster.Server, cluster.TLSServerName, cluster.CertificateAuthorityData = e.Server, e.ServerName, e.CA
@@ -46,6 +72,10 @@ func Login(config *api.Config, e Entry, selected bool) error {
 	context.Cluster, context.AuthInfo, context.Namespace = name, name, e.Namespace
 	if old != nil {
 		maps.Copy(context.Extensions, old.Extensions)
+		if was := config.AuthInfos[old.AuthInfo]; was != nil {
+			user.Impersonate, user.ImpersonateUID, user.ImpersonateGroups, user.ImpersonateUserExtra =
+				was.Impersonate, was.ImpersonateUID, was.ImpersonateGroups, was.ImpersonateUserExtra
+		}
 		if e.Namespace == "" {
 			context.Namespace = old.Namespace
 		}

@@ -43,7 +43,7 @@ type caughtKey struct{}
 // end the connections of others; children still get the default.
 func Signals(parent context.Context) (context.Context, func()) {
 	ch := make(chan os.Signal, 2)
-	c := &caught{ch: ch, sigs: []os.Signal{os.Interrupt, syscall.SIGTERM}}
+	c := &caught{ch: ch, sigs: []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT}}
 	if !signal.Ignored(syscall.SIGHUP) { // as nohup(1) wants it
 		c.sigs = append(c.sigs, syscall.SIGHUP)
 	}
