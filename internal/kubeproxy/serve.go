@@ -84,13 +84,14 @@ func newReverse(b *backend) *httputil.ReverseProxy {
 	}
 }
 
-// modify takes over a connection that has changed its protocol.
+// modify takes over a connection that has changed its protocol, and has kubectl
+// show why the other side refused what it asked about the API.
 func modify(res *http.Response) error {
 	if s, ok := res.Body.(*switched); ok {
 		res.Body = http.NoBody // it is not to be closed
 		return &switchedError{res, s.upstream}
 	}
-	return nil
+	return warn(res)
 }
 
 // failed answers a request that did not get an answer, or joins the connections

@@ -161,6 +161,40 @@ func TestWarning(t *testing.T) {
 	}
 }
 
+// The same of what the other side says no to.
+func TestWarningOfUpstream(t *testing.T) {
+	const status = `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"access denied"}`
+	tests := map[string]struct {
+		kind, body string
+		code       int
+		want       string
+	}{
+		"/api":         {"application/json", status, 403, `299 - "access denied"`},
+		"/version":     {"application/json; charset=utf-8", status, 502, `299 - "access denied"`},
+		"/healthz":     {"text/plain", status, 500, ""},
+		"/apis":        {"application/json", "{", 403, ""},
+		"/apis/apps":   {"application/json", `{"message":"x"}`, 403, ""},
+		"/openapi/v2":  {"application/json", status, 200, ""},
+		"/api/v1/pods": {"application/json", status, 403, ""},
+	}
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		tt := tests[r.URL.Path]
+		rw.Header().Set("Content-Type", tt.kind)
+		rw.WriteHeader(tt.code)
+		io.WriteString(rw, tt.body)
+	}, nil)
+	client := w.client(true)
+	for path, tt := range tests {
+		res, err := client.Get(w.Proxy.URL(0) + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body := readAll(t, res.Body); string(body) != tt.body || res.StatusCode != tt.code || res.Header.Get("Warning") != tt.want {
+			t.Errorf("%s: %d %s %q", path, res.StatusCode, body, res.Header["Warning"])
+		}
+	}
+}
+
 func TestBodies(t *testing.T) {
 	protocols(t, func(t *testing.T, http2 bool) {
 		w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {

@@ -1,9 +1,12 @@
 package kubeproxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"mime"
 	"net"
 	"net/http"
 	"strings"
@@ -68,6 +71,29 @@ func resourcePath(path string) bool {
 	}
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	return parts[0] == "api" && len(parts) > 2 || parts[0] == "apis" && len(parts) > 3
+}
+
+// warnMost is the longest answer that is looked into.
+const warnMost = 64 << 10
+
+// warn adds to an upstream's Status what kubectl does not show of it otherwise.
+func warn(res *http.Response) error {
+	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if res.StatusCode < 400 || media != "application/json" || res.ContentLength <= 0 || res.ContentLength > warnMost ||
+		res.Header.Get("Warning") != "" || resourcePath(res.Request.URL.Path) {
+		return nil
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	res.Body.Close()
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	var s status
+	if json.Unmarshal(body, &s) == nil && s.Kind == "Status" && s.Message != "" {
+		res.Header.Set("Warning", warning(s.Message))
+	}
+	return nil
 }
 
 // warning is the value of a Warning header (RFC 7234, section 5.5).
