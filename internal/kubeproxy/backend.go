@@ -69,7 +69,7 @@ func (b *backend) newPool(cert *tls.Certificate) *pool {
 				if err != nil {
 					return nil, err
 				}
-				return &kept{Conn: c}, nil
+				return &kept{Conn: c, broken: n.closeIdle, ended: make(chan struct{})}, nil
 			},
 			Protocols:          new(http.Protocols),
 			DisableCompression: true, // bodies pass as they are
@@ -132,6 +132,10 @@ func (b *backend) replace(by *pool) *pool {
 
 func (n *pool) retire() {
 	n.retired.Store(true)
+	n.closeIdle()
+}
+
+func (n *pool) closeIdle() {
 	n.reads.CloseIdleConnections()
 	n.writes.CloseIdleConnections()
 }
@@ -139,7 +143,7 @@ func (n *pool) retire() {
 // send is t.RoundTrip. A Transport that gets a request keeps connections again,
 // also one that should not any more.
 func (n *pool) send(t *http.Transport, req *http.Request) (*http.Response, error) {
-	res, err := t.RoundTrip(req)
+	res, err := t.RoundTrip(req.WithContext(context.WithValue(req.Context(), askerKey{}, req.Context())))
 	if n.retired.Load() {
 		t.CloseIdleConnections()
 	}

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"time"
 )
 
@@ -31,8 +32,9 @@ type Access struct {
 
 // newAccess makes an authority, a server and a client certificate. The
 // authority's key is forgotten, so that there will be no others; the server's is
-// only in the configuration.
-func newAccess(now time.Time) (Access, *tls.Config, error) {
+// only in the configuration. It is good for hosts, too: not all clients know
+// tls-server-name.
+func newAccess(now time.Time, hosts []string) (Access, *tls.Config, error) {
 	ca := template(now, "tshx kube proxy")
 	ca.IsCA, ca.BasicConstraintsValid, ca.MaxPathLenZero = true, true, true
 	ca.KeyUsage = x509.KeyUsageCertSign
@@ -42,6 +44,13 @@ func newAccess(now time.Time) (Access, *tls.Config, error) {
 	}
 	server := template(now, serverDomain)
 	server.DNSNames = []string{"*." + serverDomain}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			server.IPAddresses = append(server.IPAddresses, ip)
+		} else {
+			server.DNSNames = append(server.DNSNames, host)
+		}
+	}
 	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	serverCert, serverKey, err := issue(server, caCert, caKey)
 	if err != nil {

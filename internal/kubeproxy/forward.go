@@ -40,6 +40,8 @@ func (p *Proxy) ServeConn(ctx context.Context, c net.Conn) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(p.ctx, func() { cancel(net.ErrClosed) })()
+	p.fresh.Store(c, cancel)
+	defer p.fresh.Delete(c)
 	id := localproxy.Connection{ID: p.serial.Add(1), Client: c.RemoteAddr()}
 	if p.o.Opened != nil {
 		p.o.Opened(id)
@@ -68,7 +70,7 @@ func (p *Proxy) serveConn(ctx context.Context, c net.Conn) localproxy.End {
 	if err != nil {
 		return localproxy.End{Reason: localproxy.Refused, Err: err}
 	}
-	t := &tunnel{Conn: conn.Buffered(c, early), ctx: ctx, closed: make(chan struct{})}
+	t := &tunnel{Conn: conn.Buffered(c, early), socket: c, ctx: ctx, closed: make(chan struct{})}
 	if err := p.queue.Put(ctx, t); err != nil {
 		return localproxy.End{Reason: localproxy.Drain, Err: err}
 	}
@@ -152,6 +154,7 @@ func canonical(addr string) (string, error) {
 // tunnel is a connection behind its CONNECT.
 type tunnel struct {
 	net.Conn
+	socket        net.Conn        // below it
 	ctx           context.Context // ends with ServeConn's
 	once          sync.Once
 	closed        chan struct{}

@@ -2,12 +2,16 @@ package kubeproxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
+	"time"
+
+	"tshx/internal/upgrade"
 )
 
 // wholeMost is the longest body that is read before it is sent, so that it shares
@@ -100,25 +104,56 @@ func (u *use) untouched() bool { return u.conn != nil && u.conn.written.Load() =
 // kept is a connection to the proxy that serves one request after another.
 type kept struct {
 	net.Conn
-	ended   atomic.Bool  // a read has failed
+	broken  func()        // called when it breaks
+	ended   chan struct{} // closed when a read has failed, by reason
+	reason  error
 	next    atomic.Bool  // what is written next begins a request
 	written atomic.Int64 // bytes
 }
 
 func (c *kept) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if err != nil {
-		c.ended.Store(true)
+	if err != nil && c.reason == nil { // there is one reader
+		c.reason = err
+		close(c.ended)
+		// Those that lie beside it may be as dead, and each would take its time to tell.
+		if err != io.EOF && !errors.Is(err, net.ErrClosed) {
+			c.broken()
+		}
 	}
 	return n, err
 }
 
-// Write begins no request where the other side has ended: it could not answer.
+// lastWord bounds how long a write that failed waits for what the other side said
+// before it hung up: mostly that has arrived already.
+const lastWord = 100 * time.Millisecond
+
+// Write begins no request where the other side has ended: it could not answer. An
+// alert is the reason why one failed.
 func (c *kept) Write(p []byte) (int, error) {
-	if c.next.Swap(false) && (c.ended.Load() || peerEnded(c.Conn)) {
+	if c.next.Swap(false) && (c.hasEnded() || peerEnded(c.Conn)) {
 		return 0, io.ErrClosedPipe
 	}
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
+	if err == nil {
+		return n, nil
+	}
+	select {
+	case <-c.ended:
+		if _, alert := upgrade.Alert(c.reason); alert {
+			err = c.reason
+		}
+	case <-time.After(lastWord):
+	}
 	return n, err
+}
+
+func (c *kept) hasEnded() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
 }

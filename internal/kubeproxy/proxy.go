@@ -18,6 +18,7 @@ package kubeproxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -43,6 +44,7 @@ type Proxy struct {
 	server   *http.Server
 	dials    chan struct{} // holds one for each dial in progress
 	serial   atomic.Int64
+	fresh    sync.Map // what ends each connection that has begun no request yet, by socket
 
 	ctx    context.Context // of requests
 	cancel context.CancelFunc
@@ -72,7 +74,12 @@ func New(o Options) (*Proxy, error) {
 			return nil, err
 		}
 	}
-	access, cfg, err := newAccess(o.Now())
+	var hosts []string
+	for addr := range p.addrs {
+		host, _, _ := net.SplitHostPort(addr)
+		hosts = append(hosts, host)
+	}
+	access, cfg, err := newAccess(o.Now(), hosts)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +89,7 @@ func New(o Options) (*Proxy, error) {
 	p.server = &http.Server{
 		Handler: http.HandlerFunc(p.serveHTTP), TLSConfig: cfg, ReadHeaderTimeout: HelloTimeout,
 		BaseContext: func(net.Listener) context.Context { return p.ctx },
-		ConnContext: connContext, ErrorLog: p.errorLog(),
+		ConnContext: connContext, ConnState: p.connState, ErrorLog: p.errorLog(),
 	}
 	p.wg.Go(func() { p.server.ServeTLS(p.queue, "", "") })
 	return p, nil
@@ -137,6 +144,19 @@ func (p *Proxy) ServerName(i int) string { return p.backends[i].serverName }
 // for its whole time. New connections are closed. It returns at once.
 func (p *Proxy) Drain() {
 	p.background(func() { p.server.Shutdown(p.ctx) })
+	p.fresh.Range(func(c, _ any) bool { // Shutdown would wait for those
+		if end, ok := p.fresh.LoadAndDelete(c); ok {
+			end.(context.CancelCauseFunc)(net.ErrClosed)
+		}
+		return true
+	})
+}
+
+// connState notes the first request of a connection.
+func (p *Proxy) connState(c net.Conn, state http.ConnState) {
+	if t, ok := c.(*tls.Conn).NetConn().(*tunnel); ok && state != http.StateNew {
+		p.fresh.Delete(t.socket)
+	}
 }
 
 // Close cuts all connections and returns when nothing goes on any more. Those of
@@ -179,7 +199,12 @@ func (p *Proxy) background(f func()) {
 	}()
 }
 
-// dial waits for its turn. A turn is one dial, which has its own bounds.
+// askerKey is of the context of the request that a dial is for: that of the dial
+// itself outlives it, by net/http.
+type askerKey struct{}
+
+// dial waits for its turn, as long as the request does. A turn is one dial, which
+// has its own bounds.
 func (p *Proxy) dial(ctx context.Context, r tlsroute.Route) (net.Conn, error) {
 	if !p.begin() {
 		return nil, net.ErrClosed
@@ -188,8 +213,14 @@ func (p *Proxy) dial(ctx context.Context, r tlsroute.Route) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
+	asker, ok := ctx.Value(askerKey{}).(context.Context)
+	if !ok {
+		asker = ctx
+	}
 	select {
 	case p.dials <- struct{}{}:
+	case <-asker.Done():
+		return nil, context.Cause(asker)
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -415,6 +416,39 @@ func TestRefusedCertificate(t *testing.T) {
 	w.cert.Store(&pair)
 	if code, body := w.get(w.client(true), "/api"); code != 401 || parseStatus(t, body).Code != 401 {
 		t.Errorf("%d %s", code, body)
+	}
+	// The alert is behind the handshake, and what is still being written fails first.
+	for _, size := range []int{0, 60 << 10, 8 << 20} {
+		for range 10 {
+			res, err := w.client(true).Post(w.Proxy.URL(0)+"/api", "text/plain", bytes.NewReader(make([]byte, size)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body := readAll(t, res.Body); res.StatusCode != 401 {
+				t.Errorf("%d bytes: %d %s", size, res.StatusCode, body)
+			}
+		}
+	}
+}
+
+// Some clients do not know tls-server-name. The path tells the cluster.
+func TestWithoutServerName(t *testing.T) {
+	w := newWorld(t, hello, nil)
+	client := w.client(true)
+	client.Transport.(*http.Transport).TLSClientConfig.ServerName = "" // the host of the URL
+	if code, body := w.get(client, "/"); code != 200 || body != "hello" {
+		t.Errorf("%d %s", code, body)
+	}
+	u, err := url.Parse(w.Proxy.URL(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := client.Get("https://" + u.Host + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if readAll(t, res.Body); res.StatusCode != 400 {
+		t.Errorf("without the path: %s", res.Status)
 	}
 }
 
