@@ -3,12 +3,15 @@
 package integration
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"tshx/internal/lab"
 )
@@ -28,8 +31,10 @@ func TestKubeEndings(t *testing.T) {
 		{"SIGTERM", "", "", func(p *program) { p.signal(syscall.SIGTERM) }, 0},
 		{"SIGINT", "", "", func(p *program) { p.signal(syscall.SIGINT) }, 0},
 		{"SIGHUP", "", "", func(p *program) { p.signal(syscall.SIGHUP) }, 0},
+		{"SIGQUIT", "", "", func(p *program) { p.signal(syscall.SIGQUIT) }, 0},
 		{"command", "", `kubectl get namespace default >/dev/null && test -f "$KUBECONFIG"`, nil, 0},
 		{"command fails", "", "exit 9", nil, 9},
+		{"command edits it", "", "kubectl config delete-user kube.tshx.test-demo >/dev/null", nil, 0},
 		{"command crashes", "", "kill -KILL $$", nil, 128 + 9},
 		{"command is stopped", "", `trap "exit 6" TERM; echo ready; while :; do sleep 0.05; done`, func(p *program) {
 			p.sees("ready")
@@ -76,6 +81,40 @@ func TestKubeEndings(t *testing.T) {
 				t.Errorf("the user's own kubeconfig has changed: %v", err)
 			}
 		})
+	}
+}
+
+// TestKubeUnread: the kubeconfig also goes while nobody reads what is said about it.
+func TestKubeUnread(t *testing.T) {
+	t.Parallel()
+	nothingLeft(t)
+	c := kubeModern.get(t)
+	tr, err := c.login(at("localhost", c.direct), lab.HomeOptions{})
+	check(t, err)
+	r, w := pipe(t)
+	size, err := unix.FcntlInt(w.Fd(), unix.F_GETPIPE_SZ, 0)
+	check(t, err)
+	_, err = w.Write(make([]byte, size))
+	check(t, err)
+	o := tr.options()
+	o.stdout = w
+	p := launch(t, o, tshxPath, "proxy", "kube", kubeDemo)
+	there := func() bool {
+		found, err := filepath.Glob(filepath.Join(tr.home, "keys", "*", "*-kube", "*", "localproxy-*-kubeconfig"))
+		check(t, err)
+		return len(found) > 0
+	}
+	if !eventually(patience, func() bool { return there() || p.ended() }) || !there() {
+		t.Fatal("there is no kubeconfig")
+	}
+	p.signal(syscall.SIGTERM)
+	if !eventually(patience, func() bool { return !there() || p.ended() }) || p.ended() {
+		t.Error("the kubeconfig is still there")
+	}
+	_, err = io.CopyN(io.Discard, r, int64(size))
+	check(t, err)
+	if code := p.wait(); code != 0 {
+		t.Errorf("exit code %d: %s", code, p.stderr.String())
 	}
 }
 

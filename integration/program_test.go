@@ -85,7 +85,7 @@ func (p *program) wait() int {
 	select {
 	case <-p.done:
 	case <-time.After(patience):
-		p.cmd.Process.Signal(syscall.SIGQUIT) // a Go program says where it hangs
+		p.cmd.Process.Signal(syscall.SIGABRT) // a Go program says where it hangs
 		<-p.done
 		p.t.Errorf("%s did not end within %v", p.name, patience)
 	}

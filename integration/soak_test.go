@@ -188,7 +188,7 @@ func (s *soak) disturb(r *rand.Rand, stop <-chan struct{}) {
 }
 
 // nothingLeaks looks for descriptors, and for goroutines in what a Go program
-// writes when it is asked to quit.
+// writes when it aborts.
 func (s *soak) nothingLeaks() {
 	s.t.Helper()
 	if !eventually(patience, func() bool { return s.connections() == 0 }) {
@@ -197,7 +197,7 @@ func (s *soak) nothingLeaks() {
 	if n := s.descriptors(); n > s.ready {
 		s.t.Errorf("%d descriptors, %d before the first connection", n, s.ready)
 	}
-	s.tshx.signal(syscall.SIGQUIT)
+	s.tshx.signal(syscall.SIGABRT)
 	if s.tshx.wait() == 0 {
 		s.t.Error("did not quit")
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,5 +39,64 @@ func TestGrammarFor(t *testing.T) {
 	}
 	if got := grammarFor([]string{"--home=x", "version"}); len(got.Plugins) != 1 {
 		t.Errorf("%d commands for one", len(got.Plugins))
+	}
+}
+
+// Only the command of `proxy kube` is cut off, wherever its words stand, and not
+// what looks like it in the arguments or flags of another.
+func TestCutCommand(t *testing.T) {
+	for _, tt := range []struct {
+		line string
+		ours int // how many are left; -1 is all
+	}{
+		{"", -1},
+		{"proxy kube a", -1},
+		{"proxy kube a -- sh -c --", 3},
+		{"proxy kube --", 2},
+		{"proxy --debug kube real -- env", 4},
+		{"--proxy x proxy kube a -- b", 5},
+		{"--proxy=x -d proxy kube a -- b", 5},
+		{"--home h -i f --ca-file c --identity f proxy kube -- b", 10},
+		{"--proxy proxy kube ls -- proxy kube", -1},
+		{"proxy kube a -c proxy -- -- b", 5},
+		{"kubectl exec -n proxy kube -- sh", -1},
+		{"kube exec -n proxy kube -- sh", -1},
+		{"kubectl exec proxy kube -- sh", -1},
+		{"-- proxy kube", -1},
+		{"proxy -- kube --", -1},
+		{"proxy db kube -- psql", -1},
+		{"proxy ssh proxy kube -- x", -1},
+	} {
+		args := strings.Fields(tt.line)
+		want, cut := args, []string(nil)
+		if tt.ours >= 0 {
+			want, cut = args[:tt.ours], args[tt.ours:]
+		}
+		ours, command := cutCommand(args)
+		if diff := cmp.Diff([][]string{want, cut}, [][]string{ours, command}); diff != "" {
+			t.Errorf("%s: %s", tt.line, diff)
+		}
+	}
+}
+
+// The flags whose values may stand apart are those of Globals that have one.
+func TestGlobalValued(t *testing.T) {
+	var want []string
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Globals]()) {
+		if f.Type.Kind() == reflect.Bool {
+			continue
+		}
+		name := f.Tag.Get("name")
+		if name == "" {
+			name = strings.ToLower(f.Name)
+		}
+		want = append(want, "--"+name)
+		if short := f.Tag.Get("short"); short != "" {
+			want = append(want, "-"+short)
+		}
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, slices.Sorted(slices.Values(globalValued))); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -85,9 +85,9 @@ func (c *kubeLoginCmd) entry(g *Globals, l *login) (kubeconfig.Entry, error) {
 	return e, nil
 }
 
-// writeLogin adds e to the user's kubeconfigs, and gives it the namespace that
-// an earlier login of the same context had. Before anything is written all of
-// them are read, as kubectl will do.
+// writeLogin adds e to the user's kubeconfigs, and gives it namespace and
+// impersonation of an earlier login of the same context, whichever file has it.
+// Before anything is written all of them are read, as kubectl will do.
 func writeLogin(ctx context.Context, files kubeconfig.Files, e *kubeconfig.Entry) error {
 	merged, err := kubeconfig.Load(files.Read)
 	if err != nil {
@@ -99,7 +99,11 @@ func writeLogin(ctx context.Context, files kubeconfig.Files, e *kubeconfig.Entry
 	if err := kubeconfig.Login(merged, *e, true); err != nil {
 		return err
 	}
-	e.Namespace = merged.Contexts[e.ContextName].Namespace
+	for _, in := range kubeconfig.Teleport(merged) {
+		if in.ContextName == e.ContextName {
+			e.Namespace, e.As = in.Namespace, in.As
+		}
+	}
 	return kubeconfig.Edit(ctx, files.Write, func(config *api.Config) error { return kubeconfig.Login(config, *e, true) })
 }
 

@@ -56,6 +56,32 @@ func TestKubeLogin(t *testing.T) {
 	k.isEntry(k.load(k.config), long+"@lab.example.com", long, "")
 }
 
+// A login that another file has keeps its namespace, and who is impersonated, when
+// the first file of the list gets one.
+func TestKubeLoginKeeps(t *testing.T) {
+	k := newKubeLab(t, lab.HomeOptions{}, "", "demo")
+	k.must("kube", "login", "demo", "-n", "apps")
+	config := k.load(k.config)
+	user := config.AuthInfos["lab.example.com-demo"]
+	user.Impersonate, user.ImpersonateGroups = "robot", []string{"dev"}
+	if err := clientcmd.WriteToFile(*config, k.config); err != nil {
+		t.Fatal(err)
+	}
+	first := k.config + "1"
+	k.write(first, ownKubeconfig)
+	for _, list := range []string{k.config, first + string(filepath.ListSeparator) + k.config} {
+		t.Setenv("KUBECONFIG", list)
+		k.must("kube", "login", "demo")
+		path, _, _ := strings.Cut(list, string(filepath.ListSeparator))
+		config := k.load(path)
+		k.isEntry(config, "lab.example.com-demo", "demo", "apps")
+		user := config.AuthInfos["lab.example.com-demo"]
+		if user.Impersonate != "robot" || strings.Join(user.ImpersonateGroups, " ") != "dev" {
+			t.Errorf("%s: as %q of %q", list, user.Impersonate, user.ImpersonateGroups)
+		}
+	}
+}
+
 // isEntry demands the entry of a Kubernetes cluster.
 func (k *kubeLab) isEntry(config *api.Config, context, kube, namespace string) {
 	k.t.Helper()

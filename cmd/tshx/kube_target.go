@@ -215,16 +215,13 @@ func (k *localKube) ephemeral(base *api.Config, addr net.Addr, o kubeconfig.Ephe
 }
 
 // proxyURL is how programs of this machine reach a local proxy that listens at
-// addr.
+// addr. A listener for 0.0.0.0 says that it is one for [::], and both are reached
+// by IPv4, also where there is no ::1.
 func proxyURL(addr net.Addr) string {
-	at, ok := addr.(*net.TCPAddr)
-	switch {
-	case !ok || !at.IP.IsUnspecified():
-		return "http://" + addr.String()
-	case at.IP.To4() != nil:
+	if at, ok := addr.(*net.TCPAddr); ok && at.IP.IsUnspecified() {
 		return fmt.Sprintf("http://127.0.0.1:%d", at.Port)
 	}
-	return fmt.Sprintf("http://[::1]:%d", at.Port)
+	return "http://" + addr.String()
 }
 
 // contextTakenError says that the user's own entry is in the way.

@@ -242,6 +242,8 @@ func TestOnKubeconfig(t *testing.T) {
 		{&kubeconfig.ParseError{Path: "c", Line: 1, Err: errors.New("bad")}, "c: line 1: bad; correct it, or set KUBECONFIG to another file"},
 		{&fs.PathError{Op: "open", Path: "c", Err: fs.ErrPermission}, "open c: permission denied; set KUBECONFIG to another file"},
 		{&kubeconfig.TakenError{Kind: "user", Name: "x"}, `the kubeconfig has a user "x" that no login wrote; rename it, or set KUBECONFIG to another file`},
+		{&kubeconfig.OtherLoginError{Name: "a-b-c", TeleportCluster: "a-b", KubeCluster: "c"},
+			`the context "a-b-c" of kube cluster "c" in cluster "a-b" has the same name; log out of it, or set KUBECONFIG to another file`},
 		{program.Usagef("no"), "no"},
 	} {
 		if got := explain(onKubeconfig(tt.err)); got != tt.want {

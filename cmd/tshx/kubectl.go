@@ -122,7 +122,7 @@ func (g *Globals) kubectlLogin(ctx context.Context, env *Env, inv invocation) (*
 			return nil, nil, nil
 		}
 		if e.Command == self() { // kubectl would ask us for it, again and again
-			if _, err := l.KubeCert(e.KubeCluster); err != nil && !inv.offline {
+			if _, err := l.KubeCert(e.KubeCluster); err != nil && !inv.offline() {
 				return nil, nil, err
 			}
 		}

@@ -9,10 +9,11 @@ import (
 // invocation is what matters here of kubectl's arguments.
 type invocation struct {
 	args       []string
-	kubeconfig string // of the last --kubeconfig; "" without
-	context    string // of the last --context; "" without
-	local      bool   // it needs no cluster, and may change the kubeconfig
-	offline    bool   // it may need no cluster
+	kubeconfig string   // of the last --kubeconfig; "" without
+	context    string   // of the last --context; "" without
+	local      bool     // it needs no cluster, and may change the kubeconfig
+	dry        bool     // --dry-run by kubectl alone
+	words      []string // that are no flags: command and arguments
 }
 
 // valued are the flags of all kubectl commands whose values may stand apart.
@@ -29,12 +30,11 @@ var localCommands = []string{"completion", "config", "help", "kuberc", "kustomiz
 // takes for a flag without a value: in front of the command there are none such.
 func readInvocation(args []string) invocation {
 	inv := invocation{args: args}
-	var words []string
-	client, help, dry := false, false, false
+	client, help := false, false
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		name, value, has := flag(args[i])
 		if name == "" {
-			words = append(words, args[i])
+			inv.words = append(inv.words, args[i])
 			continue
 		}
 		if !has && slices.Contains(valued, name) && i+1 < len(args) {
@@ -51,12 +51,26 @@ func readInvocation(args []string) invocation {
 		case "help", "h":
 			help = true
 		case "dry-run":
-			dry = value == "" || value == "client"
+			inv.dry = value == "" || value == "client"
 		}
 	}
-	inv.offline = dry || len(words) > 0 && installed("kubectl-"+words[0])
-	inv.local = len(words) == 0 || help || slices.Contains(localCommands, words[0]) || words[0] == "version" && client
+	inv.local = len(inv.words) == 0 || help || slices.Contains(localCommands, inv.words[0]) || inv.words[0] == "version" && client
 	return inv
+}
+
+// offline reports whether it may need no cluster: a dry run, or a program that
+// kubectl runs as a command of its own.
+func (inv invocation) offline() bool {
+	if inv.dry {
+		return true
+	}
+	name := "kubectl"
+	for _, word := range inv.words {
+		if name += "-" + strings.ReplaceAll(word, "-", "_"); installed(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // flag splits --name=value and -n=value. name is "" for what is no flag.

@@ -56,12 +56,13 @@ func oneLineCmd(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // labCmd starts a lab for the rest of the script and writes its login:
-// lab HOME [expired] [many] [engines] [web]. With many, there are more
-// databases, whose servers do not run, with engines one for each engine, named
-// by its protocol, and one with a long name, and with web one that speaks HTTP.
+// lab HOME [expired] [upgrade] [many] [engines] [web]. With upgrade it says that the
+// proxy takes one. With many, there are more databases, whose servers do not run,
+// with engines one for each engine, named by its protocol, and one with a long
+// name, and with web one that speaks HTTP.
 func labCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: lab HOME [expired] [many] [engines] [web]")
+		ts.Fatalf("usage: lab HOME [expired] [upgrade] [many] [engines] [web]")
 	}
 	c := lab.Demo()
 	if slices.Contains(args[1:], "web") {
@@ -87,6 +88,10 @@ func labCmd(ts *testscript.TestScript, neg bool, args []string) {
 	o := lab.HomeOptions{}
 	if slices.Contains(args[1:], "expired") {
 		o.TTL = -time.Hour
+	}
+	if slices.Contains(args[1:], "upgrade") {
+		o.UpgradeRequired = new(bool)
+		*o.UpgradeRequired = true
 	}
 	home := ts.MkAbs(args[0])
 	ts.Check(l.WriteHome(home, l.Addr, o))

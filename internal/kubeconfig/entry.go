@@ -30,13 +30,11 @@ type Entry struct {
 	KubeCluster     string
 	ContextName     string // "" in Login's argument means Name's
 
-	Server     string // https URL
-	ServerName string // tls-server-name
-	CA         []byte // PEM
-	Namespace  string // "" is the server's default; in Login, what the context had
-
-	// As is who is impersonated. Login writes none.
-	As Impersonation
+	Server     string        // https URL
+	ServerName string        // tls-server-name
+	CA         []byte        // PEM
+	Namespace  string        // "" is the server's default; in Login, what the context had
+	As         Impersonation // as whom to act; without a user, in Login, as it was
 
 	Command string // the exec plugin, which speaks v1beta1
 	Args    []string
@@ -49,6 +47,20 @@ type Impersonation struct {
 	User, UID string
 	Groups    []string
 	Extra     map[string][]string
+}
+
+// impersonation is what a user of a configuration says.
+func impersonation(u *api.AuthInfo) Impersonation {
+	as := Impersonation{User: u.Impersonate, UID: u.ImpersonateUID, Groups: u.ImpersonateGroups}
+	if len(u.ImpersonateUserExtra) > 0 {
+		as.Extra = u.ImpersonateUserExtra
+	}
+	return as
+}
+
+// set makes a user of a configuration say it.
+func (as Impersonation) set(u *api.AuthInfo) {
+	u.Impersonate, u.ImpersonateUID, u.ImpersonateGroups, u.ImpersonateUserExtra = as.User, as.UID, as.Groups, as.Extra
 }
 
 // Name returns how the entries of a Kubernetes cluster are called.
@@ -64,10 +76,7 @@ func Teleport(config *api.Config) []Entry {
 		e := labels(context.Extensions)
 		if user := config.AuthInfos[context.AuthInfo]; user != nil {
 			e.complete(labels(user.Extensions))
-			e.As = Impersonation{User: user.Impersonate, UID: user.ImpersonateUID, Groups: user.ImpersonateGroups}
-			if len(user.ImpersonateUserExtra) > 0 {
-				e.As.Extra = user.ImpersonateUserExtra
-			}
+			e.As = impersonation(user)
 			if user.Exec != nil {
 				e.Command, e.Args, e.Env = user.Exec.Command, user.Exec.Args, user.Exec.Env
 				e.complete(arguments(user.Exec.Args))

@@ -133,7 +133,7 @@ func (o EphemeralOptions) add(config *api.Config, c EphemeralCluster, contextNam
 	if o.As != "" || o.AsGroups != nil {
 		as = Impersonation{User: o.As, Groups: o.AsGroups}
 	}
-	user.Impersonate, user.ImpersonateUID, user.ImpersonateGroups, user.ImpersonateUserExtra = as.User, as.UID, as.Groups, as.Extra
+	as.set(user)
 	name := Name(c.TeleportCluster, c.KubeCluster)
 	for n := 2; config.Clusters[name] != nil || config.AuthInfos[name] != nil; n++ { // of another context, or cluster
 		name = fmt.Sprintf("%s-%d", Name(c.TeleportCluster, c.KubeCluster), n)

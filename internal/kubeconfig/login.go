@@ -55,7 +55,8 @@ func Login(config *api.Config, e Entry, selected bool) error {
 		context := config.Contexts[other.ContextName]
 		shares := context.Cluster == name || context.AuthInfo == name
 		same := other.TeleportCluster == e.TeleportCluster && other.KubeCluster == e.KubeCluster
-		if other.ContextName == e.ContextName && (same || e.ContextName != name) || same && other.Profile == e.Profile {
+		proxy := other.Profile == e.Profile || other.Profile == "" && other.Server == e.Server
+		if other.ContextName == e.ContextName && (same || e.ContextName != name) || same && proxy {
 			continue
 		}
 		if shares || other.ContextName == e.ContextName {
@@ -70,16 +71,18 @@ func Login(config *api.Config, e Entry, selected bool) error {
 		InteractiveMode: api.IfAvailableExecInteractiveMode,
 	}
 	context.Cluster, context.AuthInfo, context.Namespace = name, name, e.Namespace
+	was := config.AuthInfos[name] // another context's, if it is not ours
 	if old != nil {
+		was = config.AuthInfos[old.AuthInfo]
 		maps.Copy(context.Extensions, old.Extensions)
-		if was := config.AuthInfos[old.AuthInfo]; was != nil {
-			user.Impersonate, user.ImpersonateUID, user.ImpersonateGroups, user.ImpersonateUserExtra =
-				was.Impersonate, was.ImpersonateUID, was.ImpersonateGroups, was.ImpersonateUserExtra
-		}
 		if e.Namespace == "" {
 			context.Namespace = old.Namespace
 		}
 	}
+	if was != nil && e.As.User == "" {
+		e.As = impersonation(was)
+	}
+	e.As.set(user)
 	for _, ext := range []map[string]runtime.Object{cluster.Extensions, user.Extensions, context.Extensions} {
 		if err := e.setLabels(ext); err != nil {
 			return err

@@ -36,7 +36,7 @@ type caught struct {
 
 type caughtKey struct{}
 
-// Signals returns a context that the first SIGINT, SIGTERM or SIGHUP ends. A
+// Signals returns a context that the first SIGINT, SIGTERM, SIGQUIT or SIGHUP ends. A
 // second one, later than sameSignal, exits the process at once.
 //
 // SIGPIPE is ignored here, so that a reader of our output who leaves does not
