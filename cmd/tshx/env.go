@@ -21,7 +21,12 @@ type Env struct {
 	Now    func() time.Time
 	// Command is the end of the command line that cutCommand took off.
 	Command []string
-	Log     *slog.Logger
+	// Interrupted says that SIGINT has ended a program that ran in our place.
+	Interrupted bool
+	// EndBySIGINT has main end by that signal, too. Shells stop a loop only for
+	// a program that does.
+	EndBySIGINT bool
+	Log         *slog.Logger
 }
 
 func systemEnv() *Env {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"strings"
 	"syscall"
 
 	"tshx/internal/conn"
@@ -73,7 +74,7 @@ func exitCode(err error) int {
 
 // explain joins an error and its hint into one line that no terminal obeys.
 func explain(err error) string {
-	line := err.Error()
+	line := strings.ReplaceAll(err.Error(), "\n", "; ") // of errors.Join
 	if h := hint(err); h != "" {
 		line += "; " + h
 	}

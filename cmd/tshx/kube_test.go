@@ -45,7 +45,7 @@ type kubeLab struct {
 // this content the environment.
 func newKubeLab(t *testing.T, o lab.HomeOptions, content string, names ...string) *kubeLab {
 	t.Helper()
-	c := lab.Config{}
+	c := lab.Config{Balancer: &lab.Balancer{}}
 	for _, name := range names {
 		c.Kube = append(c.Kube, lab.Kube{Name: name})
 	}

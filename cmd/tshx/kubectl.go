@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"k8s.io/client-go/tools/clientcmd/api"
 
@@ -106,35 +107,64 @@ func (g *Globals) kubectlLogin(ctx context.Context, env *Env, inv invocation) (*
 		env.Log.Debug("kubectl will say it", "err", err)
 		return nil, nil, nil
 	}
-	name := inv.context
-	if name == "" {
-		name = base.CurrentContext
+	e, ok := inv.login(base)
+	if !ok {
+		return nil, nil, nil
 	}
-	for _, e := range kubeconfig.Teleport(base) {
-		if e.ContextName != name || e.Command == "" { // without, it is of a local proxy
-			continue
-		}
-		l, err := g.ofEntry(e).open(env, e.TeleportCluster)
-		if err != nil {
+	l, err := g.ofEntry(e).open(env, e.TeleportCluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !l.owns(e) { // nothing says whose it is: its plugin knows
+		return nil, nil, nil
+	}
+	if e.Command == self() { // kubectl would ask us for it, again and again
+		if _, err := l.KubeCert(e.KubeCluster); err != nil && !inv.offline() {
 			return nil, nil, err
 		}
-		if !l.owns(e) { // nothing says whose it is: its plugin knows
-			return nil, nil, nil
-		}
-		if e.Command == self() { // kubectl would ask us for it, again and again
-			if _, err := l.KubeCert(e.KubeCluster); err != nil && !inv.offline() {
-				return nil, nil, err
-			}
-		}
-		if _, known := l.kubeUpgrade(); !known {
-			l.finder.Find(ctx)
-		}
-		if needed, _ := l.kubeUpgrade(); !needed {
-			return nil, nil, nil
-		}
-		return l, base, nil
 	}
-	return nil, nil, nil
+	if !l.kubectlNeedsUpgrade(ctx, env) {
+		return nil, nil, nil
+	}
+	return l, base, nil
+}
+
+// straightFor is how long kubectl is sent straight to a proxy without a test: it
+// cannot find out by itself that a balancer has come in between.
+const straightFor = time.Minute
+
+// kubectlNeedsUpgrade finds out whether kubectl alone does not get to the proxy.
+func (l *login) kubectlNeedsUpgrade(ctx context.Context, env *Env) bool {
+	needed, known := l.kubeUpgrade()
+	switch way, _ := l.finder.Known(); {
+	case !known:
+		l.finder.Find(ctx)
+	case !needed && l.TLSRouting && env.Now().Sub(way.At) > straightFor:
+		l.finder.Again(ctx, way, env.Now())
+	}
+	needed, _ = l.kubeUpgrade()
+	return needed
+}
+
+// login returns the login among the contexts in config that kubectl will use.
+func (inv invocation) login(config *api.Config) (kubeconfig.Entry, bool) {
+	name := cmp.Or(inv.context, config.CurrentContext)
+	used := api.Context{}
+	if context := config.Contexts[name]; context != nil {
+		used = *context
+	}
+	used.Cluster, used.AuthInfo = cmp.Or(inv.cluster, used.Cluster), cmp.Or(inv.user, used.AuthInfo)
+	for _, e := range kubeconfig.Teleport(config) {
+		context := config.Contexts[e.ContextName]
+		if e.Command == "" || inv.server != "" { // it is of a local proxy; kubectl goes elsewhere
+			continue
+		}
+		if e.ContextName == name && inv.cluster+inv.user == "" ||
+			inv.cluster+inv.user != "" && context.Cluster == used.Cluster && context.AuthInfo == used.AuthInfo {
+			return e, true
+		}
+	}
+	return kubeconfig.Entry{}, false
 }
 
 // self is the path of this program, or "".
@@ -202,6 +232,7 @@ func (l *login) kubectlBehind(ctx context.Context, env *Env, inv invocation, bas
 			warn(env, "kubectl has changed a copy of the kubeconfig, which is gone; run the same without tshx")
 		}
 	})
+	env.EndBySIGINT = env.Interrupted // as kubectl alone would
 	var missing *child.NotFoundError
 	if errors.As(err, &missing) {
 		err = &noKubectlError{err}

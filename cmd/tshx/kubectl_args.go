@@ -11,6 +11,9 @@ type invocation struct {
 	args       []string
 	kubeconfig string   // of the last --kubeconfig; "" without
 	context    string   // of the last --context; "" without
+	cluster    string   // in place of the context's; "" without
+	user       string   // in place of the context's; "" without
+	server     string   // URL in place of the cluster's; "" without
 	local      bool     // it needs no cluster, and may change the kubeconfig
 	dry        bool     // --dry-run by kubectl alone
 	words      []string // that are no flags: command and arguments
@@ -46,6 +49,12 @@ func readInvocation(args []string) invocation {
 			inv.kubeconfig = value
 		case "context":
 			inv.context = value
+		case "cluster":
+			inv.cluster = value
+		case "user":
+			inv.user = value
+		case "server", "s":
+			inv.server = value
 		case "client":
 			client = value != "false"
 		case "help", "h":

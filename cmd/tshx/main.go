@@ -17,5 +17,8 @@ func main() {
 	ctx, stop := program.Signals(context.Background())
 	code := run(ctx, env, os.Args[1:])
 	stop()
+	if env.EndBySIGINT {
+		endBySIGINT()
+	}
 	os.Exit(code)
 }

@@ -8,6 +8,9 @@ import (
 	"tshx/internal/child"
 )
 
+// endBySIGINT does nothing: there are no signals here.
+func endBySIGINT() {}
+
 // replaceBy runs the program at path, with our environment, and ends with its
 // exit code. args begin with its name.
 func replaceBy(ctx context.Context, env *Env, path string, args []string) error {

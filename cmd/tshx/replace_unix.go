@@ -6,8 +6,17 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"syscall"
+	"time"
 )
+
+// endBySIGINT ends this process as if it had not caught the signal.
+func endBySIGINT() {
+	signal.Reset(syscall.SIGINT)
+	syscall.Kill(os.Getpid(), syscall.SIGINT)
+	time.Sleep(time.Second) // it ends before that, unless the signal is ignored
+}
 
 // replaceBy makes this process the program at path, with our environment. args
 // begin with its name. It returns only if that failed.

@@ -47,6 +47,8 @@ type Command struct {
 	// returns when Run is about to stop that: whoever else answers them holds
 	// still in between, and none is lost. Nil does nothing.
 	Signals func() (release func())
+	// Interrupted is called when SIGINT has ended the program. Nil does nothing.
+	Interrupted func()
 }
 
 // NotFoundError says that a program is not installed.
@@ -106,6 +108,9 @@ func (c Command) Run(ctx context.Context) (code int, err error) {
 		case err := <-ended:
 			if asked.Load() {
 				err = context.Cause(ctx)
+			}
+			if c.Interrupted != nil && interrupted(cmd.ProcessState) {
+				c.Interrupted()
 			}
 			return result(cmd.ProcessState, err)
 		}
