@@ -15,8 +15,8 @@ import (
 )
 
 // kubeAPI is the built-in Kubernetes cluster: the few answers of an API server by
-// which kubectl finds out its version, which namespaces there are and who it is
-// taken for. It is no Kubernetes: nothing runs in it, nothing can be changed, a
+// which kubectl finds out its version, which namespaces there are, that there are
+// no pods, and who it is taken for. It is no Kubernetes: nothing runs in it, nothing can be changed, a
 // watch never has news, and other paths are unknown. Whoever shows its token is
 // taken for the user and groups that the request impersonates.
 type kubeAPI struct {
@@ -47,6 +47,8 @@ func (k *kubeAPI) handler() http.Handler {
 	}
 	mux.HandleFunc("GET /api/v1/namespaces", k.list)
 	mux.HandleFunc("GET /api/v1/namespaces/{name}", k.get)
+	mux.HandleFunc("GET /api/v1/pods", k.pods)
+	mux.HandleFunc("GET /api/v1/namespaces/{name}/pods", k.pods)
 	mux.HandleFunc("POST /apis/authentication.k8s.io/v1/selfsubjectreviews", whoami)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
@@ -68,8 +70,8 @@ func (k *kubeAPI) handler() http.Handler {
 func kubeDiscovery() map[string]object {
 	const group, version = "authentication.k8s.io", "authentication.k8s.io/v1"
 	v1 := object{"groupVersion": version, "version": "v1"}
-	resources := func(version string, r object) object {
-		return object{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": []object{r}}
+	resources := func(version string, r ...object) object {
+		return object{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": r}
 	}
 	return map[string]object{
 		"/version": {"major": "1", "minor": "37", "gitVersion": kubeVersion},
@@ -80,6 +82,9 @@ func kubeDiscovery() map[string]object {
 		"/api/v1": resources("v1", object{
 			"name": "namespaces", "singularName": "namespace", "shortNames": []string{"ns"}, "kind": "Namespace",
 			"namespaced": false, "verbs": []string{"get", "list", "watch"},
+		}, object{
+			"name": "pods", "singularName": "pod", "shortNames": []string{"po"}, "kind": "Pod",
+			"namespaced": true, "verbs": []string{"list", "watch"},
 		}),
 		"/apis/" + version: resources(version, object{
 			"name": "selfsubjectreviews", "singularName": "selfsubjectreview", "kind": "SelfSubjectReview",
@@ -141,6 +146,15 @@ func (k *kubeAPI) list(w http.ResponseWriter, r *http.Request) {
 		}
 		send(w, http.StatusOK, object{"kind": "NamespaceList", "apiVersion": "v1", "metadata": kubeListMeta(), "items": items})
 	}
+}
+
+// pods answers that there are none.
+func (k *kubeAPI) pods(w http.ResponseWriter, r *http.Request) {
+	if q := r.URL.Query(); q.Get("watch") == "true" || q.Get("watch") == "1" {
+		k.watch(w, r, nil)
+		return
+	}
+	send(w, http.StatusOK, object{"kind": "PodList", "apiVersion": "v1", "metadata": kubeListMeta(), "items": []object{}})
 }
 
 // watch sends what there is, if that is asked for, and then nothing until the

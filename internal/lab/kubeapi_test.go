@@ -63,7 +63,9 @@ func TestKubeAPI(t *testing.T) {
 		{"GET", "/api/v1/namespaces?labelSelector=a", nil, 400, `"reason":"BadRequest"`},
 		{"GET", "/api/v1/namespaces/demo", nil, 200, `^{"apiVersion":"v1","kind":"Namespace","metadata":{.*"name":"demo"`},
 		{"GET", "/api/v1/namespaces/none", nil, 404, `namespaces \\"none\\" not found","metadata":{},"reason":"NotFound","status":"Failure"`},
-		{"GET", "/api/v1/pods", nil, 404, `no /api/v1/pods`},
+		{"GET", "/api/v1/pods", nil, 200, `"items":\[\],"kind":"PodList"`},
+		{"GET", "/api/v1/namespaces/demo/pods", nil, 200, `"items":\[\],"kind":"PodList"`},
+		{"GET", "/api/v1/nodes", nil, 404, `no /api/v1/nodes`},
 		{"DELETE", "/api/v1/namespaces/demo", nil, 405, `"code":405,.*can only be read`},
 		{"GET", "/version", []string{"Authorization: "}, 401, `"reason":"Unauthorized"`},
 		{"GET", "/version", []string{"Authorization: ", "Authorization: Bearer x"}, 401, `"reason":"Unauthorized"`},
@@ -178,7 +180,8 @@ func TestKubeAPIKubectl(t *testing.T) {
 		{[]string{"get", "ns", "demo", "-w", "--request-timeout", "1s"}, `^NAME +STATUS +AGE\ndemo +Active +\d+s\n`},
 		{[]string{"auth", "whoami", "--as", "bob", "--as-group", "dev"}, `Username +bob\nGroups +\[dev system:authenticated\]`},
 		{[]string{"get", "ns", "none"}, `Error from server \(NotFound\): namespaces "none" not found`},
-		{[]string{"get", "pods"}, `the server doesn't have a resource type "pods"`},
+		{[]string{"get", "pods"}, `^No resources found in default namespace\.`},
+		{[]string{"get", "nodes"}, `the server doesn't have a resource type "nodes"`},
 		{[]string{"create", "namespace", "x"}, `can only be read|does not allow this method`},
 	} {
 		cmd := exec.CommandContext(t.Context(), path, tt.args...)
