@@ -191,3 +191,29 @@ func TestKubeTrouble(t *testing.T) {
 	board.to(c.direct)
 	s.run(t, get...)
 }
+
+// TestKubeReadOnlyHome: a home that cannot be written is said in one line, and
+// another place will do.
+func TestKubeReadOnlyHome(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != uidRoot {
+		lacking(t, "only root mounts a home read-only")
+	}
+	nothingLeft(t)
+	c := kubeModern.get(t)
+	tr, err := c.login(at("localhost", c.direct), lab.HomeOptions{})
+	check(t, err)
+	const mounted = `mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"`
+	argv := []string{"unshare", "--mount", "sh", "-c", mounted, tr.home, tshxPath, "proxy", "kube", kubeDemo}
+	p := launch(t, tr.options(), append(argv, "--", "true")...)
+	code := p.wait()
+	said := p.stderr.String()
+	if code != codeFailure || strings.Count(said, "\n") != 1 || !strings.Contains(said, "read-only file system; name another file with --kubeconfig or TELEPORT_KUBECONFIG") {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+	elsewhere := filepath.Join(t.TempDir(), "config")
+	p = launch(t, tr.options(), append(argv, "--kubeconfig", elsewhere, "--", "test", "-f", elsewhere)...)
+	if code := p.wait(); code != 0 {
+		t.Errorf("with --kubeconfig: exit code %d: %s", code, p.stderr.String())
+	}
+}
