@@ -52,6 +52,16 @@ func printFor(w io.Writer, format string, v any) error {
 	return printText(w, string(b)+"\n")
 }
 
+// orDash has a dash where a text is empty.
+func orDash(texts []string) []string {
+	for i, text := range texts {
+		if text == "" {
+			texts[i] = "-"
+		}
+	}
+	return texts
+}
+
 // widest is the most characters of a cell that others are in line with.
 const widest = 60
 

@@ -76,12 +76,7 @@ func listText(w io.Writer, list []listedDB, now time.Time) error {
 			left = profile.RoundAge(db.Expires.Sub(now))
 		}
 		row := []string{db.Name, db.Protocol, db.User, db.Database, db.Cluster, left}
-		for i, cell := range row {
-			if cell == "" {
-				row[i] = "-"
-			}
-		}
-		cells(tw, row...)
+		cells(tw, orDash(row)...)
 	}
 	tw.Flush()
 	return printText(w, b.String())

@@ -126,12 +126,7 @@ func listKubes(w io.Writer, list []listedKube, now time.Time) error {
 			left = profile.RoundAge(k.Expires.Sub(now))
 		}
 		row := []string{k.Name, strings.Join(k.Users, ","), strings.Join(k.Groups, ","), k.Cluster, context, selected, left}
-		for i, cell := range row {
-			if cell == "" {
-				row[i] = "-"
-			}
-		}
-		cells(tw, row...)
+		cells(tw, orDash(row)...)
 	}
 	tw.Flush()
 	return printText(w, b.String())

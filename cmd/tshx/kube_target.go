@@ -177,16 +177,14 @@ type localKube struct {
 // openKube starts the proxy, which is told the rest of its options. certs are
 // those to show to each cluster, in the order of once. The caller closes it.
 func openKube(env *Env, targets []kubeTarget, certs []func() (*tls.Certificate, error), o kubeproxy.Options) (*localKube, error) {
-	k := &localKube{targets: targets}
-	for i, t := range targets {
-		if first := slices.IndexFunc(targets, t.same); first < i { // another context of it
-			k.index = append(k.index, k.index[first])
-			continue
-		}
-		k.index = append(k.index, len(o.Clusters))
+	k, each := &localKube{targets: targets}, once(targets)
+	for i, t := range each {
 		o.Clusters = append(o.Clusters, kubeproxy.Cluster{
-			Teleport: t.Cluster, Name: t.Name, Addr: kubeAddr(t.Profile), Route: kubeproxy.Route(t.Name, t.WebAddr, certs[len(o.Clusters)]),
+			Teleport: t.Cluster, Name: t.Name, Addr: kubeAddr(t.Profile), Route: kubeproxy.Route(t.Name, t.WebAddr, certs[i]),
 		})
+	}
+	for _, t := range targets {
+		k.index = append(k.index, slices.IndexFunc(each, t.same))
 	}
 	o.Explain, o.Log, o.Now = explain, env.Log, env.Now
 	var err error

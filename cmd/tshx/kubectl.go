@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -17,8 +13,6 @@ import (
 
 	"tshx/internal/child"
 	"tshx/internal/kubeconfig"
-	"tshx/internal/kubeproxy"
-	"tshx/internal/localproxy"
 	"tshx/internal/program"
 )
 
@@ -92,17 +86,21 @@ func (g *Globals) kubectlLogin(ctx context.Context, env *Env, inv invocation) (*
 	if inv.local {
 		return nil, nil, nil
 	}
-	files := kubeconfig.Paths(env.Getenv, env.home())
-	if inv.kubeconfig != "" {
-		files.Read = []string{inv.kubeconfig}
+	read := []string{inv.kubeconfig}
+	if inv.kubeconfig == "" {
+		files, err := kubeconfigFiles(env.Getenv, env.home())
+		if err != nil {
+			return nil, nil, nil // kubectl has none either
+		}
+		read = files.Read
 	}
-	for _, path := range files.Read {
+	for _, path := range read {
 		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 			env.Log.Debug("a kubeconfig that can be read once is left to kubectl", "path", path)
 			return nil, nil, nil
 		}
 	}
-	base, err := kubeconfig.Load(files.Read)
+	base, err := kubeconfig.Load(read)
 	if err != nil {
 		env.Log.Debug("kubectl will say it", "err", err)
 		return nil, nil, nil
@@ -191,77 +189,3 @@ func (g *Globals) ofEntry(e kubeconfig.Entry) *Globals {
 	of.Home = cmp.Or(homeOf(e), of.Home)
 	return &of
 }
-
-// kubectlBehind runs kubectl behind a local proxy in this process, which ends
-// with it.
-func (l *login) kubectlBehind(ctx context.Context, env *Env, inv invocation, base *api.Config, program string) error {
-	dir, err := privateDir(env)
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	ln, err := localproxy.Listen("127.0.0.1:0", false)
-	if err != nil {
-		return err
-	}
-	defer ln.Close()
-	targets := l.contexts(base)
-	var certs []func() (*tls.Certificate, error)
-	for _, t := range once(targets) {
-		certs = append(certs, t.cert)
-	}
-	k, err := openKube(env, targets, certs, kubeproxy.Options{Dialer: l.patient(env, l.dialer)})
-	if err != nil {
-		return err
-	}
-	defer k.Close()
-	config, err := k.ephemeral(base, ln.Addr(), kubeconfig.EphemeralOptions{})
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(dir, "config")
-	if err := kubeconfig.WriteEphemeral(path, config); err != nil {
-		return err
-	}
-	env.Log.Debug("run kubectl behind a local proxy", "path", program, "addr", ln.Addr(), "kubeconfig", path)
-	server := &localproxy.Server{Handler: k, Log: env.Log, Admit: newGate(env).Admit, Draining: func(int) { k.Drain() }}
-	cmd := clientCommand{args: append([]string{program}, inv.with(path)...), environ: []string{"KUBECONFIG=" + path}}
-	before, _ := os.ReadFile(path)
-	err = serveCommand(ctx, env, server, ln, cmd, func() {
-		if after, rerr := os.ReadFile(path); rerr != nil || !bytes.Equal(before, after) {
-			warn(env, "kubectl has changed a copy of the kubeconfig, which is gone; run the same without tshx")
-		}
-	})
-	env.EndBySIGINT = env.Interrupted // as kubectl alone would
-	var missing *child.NotFoundError
-	if errors.As(err, &missing) {
-		err = &noKubectlError{err}
-	}
-	return err
-}
-
-// privateDir makes a directory, mode 0700, that goes with the session or a
-// restart if it is left behind. The caller removes it.
-func privateDir(env *Env) (string, error) {
-	const pattern = "tshx-kubectl-"
-	if session := env.Getenv("XDG_RUNTIME_DIR"); session != "" {
-		if dir, err := os.MkdirTemp(session, pattern); err == nil {
-			return dir, nil
-		}
-	}
-	dir, err := os.MkdirTemp("", pattern)
-	if err != nil {
-		return "", &noTempError{err}
-	}
-	return dir, nil
-}
-
-// noTempError says that there is no place for a temporary file.
-type noTempError struct {
-	error
-}
-
-func (e *noTempError) Unwrap() error { return e.error }
-
-// Hint says what to do.
-func (*noTempError) Hint() string { return "set TMPDIR to a directory that can be written" }

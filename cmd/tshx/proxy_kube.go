@@ -57,7 +57,7 @@ func (c *proxyKubeCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 		targets, err = c.fromContexts(env, l, base, files.Read)
 	}
 	if err == nil {
-		err = c.impersonate(targets)
+		err = errors.Join(c.checkNames(targets), c.impersonate(targets))
 	}
 	if err != nil {
 		return err
@@ -178,21 +178,23 @@ func (c *proxyKubeCmd) service(env *Env, l *login, base *api.Config, targets []k
 		if err == nil {
 			err = file.write(env, targets[0].Profile, o.Addr, config)
 		}
-		return out, c.templateError(err)
+		return out, err
 	}
 	s.Announce = func(a *announcement, addr net.Addr) { c.announce(a, config, proxyURL(addr), file.path, targets) }
 	return s
 }
 
-// templateError says which flag is at fault.
-func (c *proxyKubeCmd) templateError(err error) error {
-	if err == nil || c.ContextName == "" {
-		return err
+// checkNames refuses a template that gives the targets' contexts no names of their
+// own.
+func (c *proxyKubeCmd) checkNames(targets []kubeTarget) error {
+	var clusters []kubeconfig.EphemeralCluster
+	for _, t := range targets {
+		clusters = append(clusters, kubeconfig.EphemeralCluster{TeleportCluster: t.Cluster, KubeCluster: t.Name, ContextName: t.Context})
 	}
-	if _, terr := kubeconfig.ContextNames(c.ContextName, []kubeconfig.EphemeralCluster{{TeleportCluster: "a", KubeCluster: "b"}}); terr != nil || errors.Is(err, kubeconfig.ErrSameContext) {
+	if _, err := kubeconfig.ContextNames(c.ContextName, clusters); err != nil {
 		return program.Usagef("--set-context-name: %v", err)
 	}
-	return err
+	return nil
 }
 
 // announce says how clients get in. url is that of the listener.
