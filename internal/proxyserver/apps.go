@@ -38,7 +38,7 @@ func (s *Server) serveTCPApp(ctx context.Context, c net.Conn, info tlsroute.Info
 		s.refused(tlsroute.ALPNTCP, info.Client, err)
 		return
 	}
-	st, err := s.pipe(ctx, c, u.Host)
+	st, err := s.pipe(ctx, c, resource{Kind: kindApp, Name: a.Name, Addr: u.Host, Client: info.Client})
 	s.finished("app "+a.Name, info.Client, st, err)
 }
 

@@ -13,9 +13,25 @@ import (
 // dialTimeout bounds the way from the proxy to a backend.
 const dialTimeout = 15 * time.Second
 
-// dialBackend connects to host:port or unix:/path.
-func dialBackend(ctx context.Context, addr string) (net.Conn, error) {
-	network := "tcp"
+// resource is a backend to connect to, for one client.
+type resource struct {
+	Kind   string // one of the kinds below
+	Name   string
+	Addr   string   // host:port or unix:/path
+	Client net.Addr // who it is for, where that is known
+}
+
+// The kinds of resources (docs/protocol.md, "Reverse tunnels").
+const (
+	kindNode = "node"
+	kindDB   = "db"
+	kindApp  = "app"
+	kindKube = "kube"
+)
+
+// dial connects to a backend.
+func (s *Server) dial(ctx context.Context, r resource) (net.Conn, error) {
+	network, addr := "tcp", r.Addr
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		network, addr = "unix", path
 	}
@@ -23,9 +39,9 @@ func dialBackend(ctx context.Context, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, network, addr)
 }
 
-// pipe joins c to the backend at addr until both have ended, and closes c.
-func (s *Server) pipe(ctx context.Context, c net.Conn, addr string) (conn.Stats, error) {
-	b, err := dialBackend(ctx, addr)
+// pipe joins c to a backend until both have ended, and closes c.
+func (s *Server) pipe(ctx context.Context, c net.Conn, to resource) (conn.Stats, error) {
+	b, err := s.dial(ctx, to)
 	if err != nil {
 		c.Close()
 		return conn.Stats{}, fmt.Errorf("dial backend: %w", err)

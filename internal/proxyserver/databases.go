@@ -48,6 +48,11 @@ func (s *Server) database(id identity.Identity) (Database, error) {
 	return Database{}, fmt.Errorf("%w: %q", ErrUnknownDatabase, route.Service)
 }
 
+// resource is the database as one to connect to. c is the client's address.
+func (d Database) resource(c net.Addr) resource {
+	return resource{Kind: kindDB, Name: d.Name, Addr: d.Addr, Client: c}
+}
+
 // serveDatabase serves clients whose TLS certificate already named the
 // database, so that what they speak inside is not encrypted again.
 func (s *Server) serveDatabase(ctx context.Context, c net.Conn, info tlsroute.Info) {
@@ -66,7 +71,7 @@ func (s *Server) serveDatabase(ctx context.Context, c net.Conn, info tlsroute.In
 	case protoSQLServer:
 		st, err = s.sqlserver(ctx, c, db)
 	default:
-		st, err = s.pipe(ctx, c, db.Addr)
+		st, err = s.pipe(ctx, c, db.resource(info.Client))
 	}
 	s.finished("db "+db.Name, info.Client, st, err)
 }

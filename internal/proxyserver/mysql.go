@@ -40,7 +40,7 @@ func (s *Server) announcedVersion(h tlsroute.Hello) string {
 // authentication are the backend's; only the offer of TLS is taken out, because
 // the stream is encrypted already. It closes c.
 func (s *Server) mysqlTunnel(ctx context.Context, c net.Conn, db Database) (conn.Stats, error) {
-	b, greeting, err := s.mysqlDial(ctx, db)
+	b, greeting, err := s.mysqlDial(ctx, db, c.RemoteAddr())
 	if err != nil {
 		writeMySQLPacket(c, 0, mysqlError(mysqlErrUnreachable, "", fmt.Sprintf("database %q cannot be reached", db.Name)))
 		c.Close()
@@ -56,8 +56,8 @@ func (s *Server) mysqlTunnel(ctx context.Context, c net.Conn, db Database) (conn
 
 // mysqlDial connects to a backend and reads its greeting, or the error that it
 // sends instead of one.
-func (s *Server) mysqlDial(ctx context.Context, db Database) (net.Conn, []byte, error) {
-	b, err := dialBackend(ctx, db.Addr)
+func (s *Server) mysqlDial(ctx context.Context, db Database, client net.Addr) (net.Conn, []byte, error) {
+	b, err := s.dial(ctx, db.resource(client))
 	if err != nil {
 		return nil, nil, fmt.Errorf("dial backend: %w", err)
 	}
@@ -119,7 +119,7 @@ func (s *Server) mysqlLogin(ctx context.Context, front *mysqlPeer, db Database) 
 	if err != nil {
 		return nil, err
 	}
-	b, greeting, err := s.mysqlDial(ctx, db)
+	b, greeting, err := s.mysqlDial(ctx, db, front.RemoteAddr())
 	if err != nil {
 		front.write(mysqlError(mysqlErrUnreachable, "HY000", fmt.Sprintf("database %q cannot be reached", db.Name)))
 		return nil, err

@@ -85,7 +85,7 @@ func (s *Server) postgresBackend(ctx context.Context, c net.Conn, id identity.Id
 		writePGError(c, "28000", err.Error())
 		return conn.Stats{}, err
 	}
-	b, err := dialBackend(ctx, db.Addr)
+	b, err := s.dial(ctx, db.resource(c.RemoteAddr()))
 	if err != nil {
 		writePGError(c, "08006", fmt.Sprintf("database %q cannot be reached", db.Name))
 		return conn.Stats{}, fmt.Errorf("dial backend: %w", err)

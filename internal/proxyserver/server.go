@@ -138,7 +138,7 @@ func (s *Server) makeRoutes() {
 // forward returns a handler that passes connections on as they came.
 func (s *Server) forward(route, addr string) tlsroute.Handler {
 	return tlsroute.Handler{Forward: true, Serve: func(ctx context.Context, c net.Conn, info tlsroute.Info) {
-		st, err := s.pipe(ctx, c, addr)
+		st, err := s.pipe(ctx, c, resource{Kind: route, Name: route, Addr: addr, Client: info.Client})
 		s.finished(route, info.Client, st, err)
 	}}
 }

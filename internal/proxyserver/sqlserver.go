@@ -51,7 +51,7 @@ func (s *Server) sqlserver(ctx context.Context, c net.Conn, db Database) (conn.S
 		c.Close()
 		return conn.Stats{}, fmt.Errorf("read PRELOGIN: %w", err)
 	}
-	b, answer, err := s.sqlserverDial(ctx, db, request)
+	b, answer, err := s.sqlserverDial(ctx, db, c.RemoteAddr(), request)
 	if err != nil {
 		refuseTDS(c, fmt.Sprintf("database %q cannot be reached", db.Name))
 		c.Close()
@@ -66,8 +66,8 @@ func (s *Server) sqlserver(ctx context.Context, c net.Conn, db Database) (conn.S
 }
 
 // sqlserverDial connects to a backend and returns its answer to request.
-func (s *Server) sqlserverDial(ctx context.Context, db Database, request []byte) (net.Conn, []byte, error) {
-	b, err := dialBackend(ctx, db.Addr)
+func (s *Server) sqlserverDial(ctx context.Context, db Database, client net.Addr, request []byte) (net.Conn, []byte, error) {
+	b, err := s.dial(ctx, db.resource(client))
 	if err != nil {
 		return nil, nil, fmt.Errorf("dial backend: %w", err)
 	}

@@ -135,7 +135,7 @@ func (s *Server) serveSubsystem(ctx context.Context, sc ssh.ConnMetadata, ch ssh
 	node, err := s.node(target)
 	var nc net.Conn
 	if err == nil {
-		if nc, err = dialBackend(ctx, node.Addr); err != nil {
+		if nc, err = s.dial(ctx, resource{Kind: kindNode, Name: node.Name, Addr: node.Addr, Client: client}); err != nil {
 			err = fmt.Errorf("node %q cannot be reached: %w", node.Name, err)
 		}
 	}
