@@ -1,166 +1,43 @@
 package kubeproxy
 
 import (
-	"bytes"
-	"context"
-	"crypto/sha256"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"sync"
-	"sync/atomic"
-	"time"
 
-	"tshx/internal/tlsroute"
-)
-
-// How long connections to the proxy are kept for the next request. One that was
-// cut without a word is found out by the request that uses it. net/http repeats
-// that on another one if it only reads; others fail, so theirs are younger than
-// any balancer's patience.
-const (
-	idleRead  = 90 * time.Second
-	idleWrite = tlsroute.WarmMaxAge
-	// idleMost is how many are kept of either kind, for each cluster.
-	idleMost = 16
+	"tshx/internal/httproute"
 )
 
 // backend forwards the requests of one cluster.
 type backend struct {
 	Cluster
-	proxy   *Proxy
-	addr    string // canonical
-	host    string // in requests
-	reverse *httputil.ReverseProxy
+	proxy    *Proxy
+	addr     string // canonical
+	upstream *httproute.Upstream
+	reverse  http.Handler
 
 	serverName string // of the local listener
-
-	mu      sync.Mutex
-	current *pool // nil before the first request and after a failed certificate
 }
 
 func newBackend(p *Proxy, c Cluster, addr string) *backend {
-	b := &backend{Cluster: c, proxy: p, addr: addr, host: c.Route.ServerName}
-	if b.host == "" {
-		b.host, _, _ = net.SplitHostPort(addr)
+	b := &backend{Cluster: c, proxy: p, addr: addr}
+	b.upstream = httproute.New(httproute.Options{Route: c.Route, Dialer: p.o.Dialer, Limit: p.dials, Log: p.o.Log})
+	host := c.Route.ServerName
+	if host == "" {
+		host, _, _ = net.SplitHostPort(addr)
 	}
-	b.reverse = newReverse(b)
+	b.reverse = b.upstream.Reverse(httproute.ReverseOptions{
+		Rewrite:        func(pr *httputil.ProxyRequest) { pr.Out.Host = host },
+		ModifyResponse: warn,
+		Failed:         b.failed,
+	})
 	return b
 }
 
-// pool holds the connections that were made with one certificate.
-type pool struct {
-	cert          [sha256.Size]byte // fingerprint
-	route         tlsroute.Route    // with that certificate
-	reads, writes *http.Transport
-	retired       atomic.Bool
-}
-
-func (b *backend) newPool(cert *tls.Certificate) *pool {
-	n := &pool{cert: fingerprint(cert), route: b.Route}
-	if cert != nil {
-		n.route.Certificate = func() (*tls.Certificate, error) { return cert, nil }
+// failed answers a request that did not get an answer.
+func (b *backend) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if report := b.proxy.o.Report; report != nil {
+		report(b.Cluster, err)
 	}
-	transport := func(idle time.Duration) *http.Transport {
-		t := &http.Transport{
-			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				c, err := b.proxy.dial(ctx, n.route)
-				if err != nil {
-					return nil, err
-				}
-				return &kept{Conn: c, broken: n.closeIdle, ended: make(chan struct{})}, nil
-			},
-			Protocols:          new(http.Protocols),
-			DisableCompression: true, // bodies pass as they are
-			IdleConnTimeout:    idle, MaxIdleConnsPerHost: idleMost,
-			ExpectContinueTimeout: time.Second,
-		}
-		t.Protocols.SetHTTP1(true)
-		return t
-	}
-	n.reads, n.writes = transport(idleRead), transport(idleWrite)
-	n.reads.ReadBufferSize, n.reads.WriteBufferSize = 2<<10, 1<<10 // each watch has its own
-	return n
-}
-
-func fingerprint(cert *tls.Certificate) (sum [sha256.Size]byte) {
-	if cert == nil {
-		return sum
-	}
-	return sha256.Sum256(bytes.Join(cert.Certificate, nil))
-}
-
-// take returns the pool of the certificate that is valid now. The one before it
-// is retired.
-func (b *backend) take() (*pool, error) {
-	var cert *tls.Certificate
-	if b.Route.Certificate != nil {
-		var err error
-		if cert, err = b.Route.Certificate(); err != nil {
-			b.replace(nil)
-			return nil, &certError{err}
-		}
-	}
-	sum := fingerprint(cert)
-	b.mu.Lock()
-	n := b.current
-	b.mu.Unlock()
-	if n == nil || n.cert != sum {
-		n = b.replace(b.newPool(cert))
-	}
-	return n, nil
-}
-
-// replace puts by in the place of the pool there is, unless that was made with
-// the same certificate. It returns the one that is there now. The other's
-// connections are closed, those that carry a request after it.
-func (b *backend) replace(by *pool) *pool {
-	b.mu.Lock()
-	old := b.current
-	if old != nil && by != nil && old.cert == by.cert {
-		b.mu.Unlock()
-		return old
-	}
-	b.current = by
-	b.mu.Unlock()
-	if old != nil {
-		b.proxy.background(old.retire) // saying goodbye may take a moment
-	}
-	return by
-}
-
-func (n *pool) retire() {
-	n.retired.Store(true)
-	n.closeIdle()
-}
-
-func (n *pool) closeIdle() {
-	n.reads.CloseIdleConnections()
-	n.writes.CloseIdleConnections()
-}
-
-// send is t.RoundTrip. A Transport that gets a request keeps connections again,
-// also one that should not any more.
-func (n *pool) send(t *http.Transport, req *http.Request) (*http.Response, error) {
-	res, err := t.RoundTrip(req.WithContext(context.WithValue(req.Context(), askerKey{}, req.Context())))
-	if n.retired.Load() {
-		t.CloseIdleConnections()
-	}
-	return res, err
-}
-
-// RoundTrip implements http.RoundTripper, for requests that it may change.
-func (b *backend) RoundTrip(req *http.Request) (*http.Response, error) {
-	n, err := b.take()
-	if err != nil {
-		return nil, err
-	}
-	if req.Header.Get("Upgrade") != "" {
-		return b.upgrade(req, n.route)
-	}
-	if req.Body == nil && (req.Method == http.MethodGet || req.Method == http.MethodHead) {
-		return n.send(n.reads, req)
-	}
-	return n.once(req)
+	writeStatus(w, r, &answer{httproute.StatusOf(err), b.proxy.o.Explain(err)})
 }

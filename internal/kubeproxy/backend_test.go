@@ -6,12 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
-	"tshx/internal/conn"
 	"tshx/internal/tlsroute"
 )
 
@@ -144,42 +142,6 @@ func (d afterDial) Dial(ctx context.Context, r tlsroute.Route) (c net.Conn, err 
 	return d.RouteDialer.Dial(ctx, r)
 }
 
-// A balancer may hang up on a connection that was idle when the next request is
-// under way: here the API server does, on each second one of a connection.
-func TestBrokenIdle(t *testing.T) {
-	for name, end := range map[string]func(net.Conn){
-		"end":   func(c net.Conn) { c.Close() },
-		"reset": func(c net.Conn) { conn.Abort(c) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			var used sync.Map
-			var cuts atomic.Int64
-			w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
-				if _, again := used.LoadOrStore(r.RemoteAddr, true); again {
-					cuts.Add(1)
-					c, _, err := http.NewResponseController(rw).Hijack()
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					end(c)
-					return
-				}
-				hello(rw, r)
-			}, nil)
-			client := w.client(true)
-			for range 5 {
-				if code, body := w.get(client, "/"); code != 200 || body != "hello" {
-					t.Errorf("%d %s", code, body)
-				}
-			}
-			if cuts.Load() == 0 {
-				t.Error("no connection was used again")
-			}
-		})
-	}
-}
-
 // At the end of the program idle clients do not hold it up, and those with a
 // request may finish it.
 func TestDrain(t *testing.T) {
@@ -236,49 +198,4 @@ func TestClose(t *testing.T) {
 		}
 		w.waitOpen(0)
 	})
-}
-
-// Where nothing was written nothing can have had an effect, and what has a short
-// body is sent again.
-func TestClosedBeforeWrite(t *testing.T) {
-	var bodies atomic.Int64
-	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
-		if b, err := io.ReadAll(r.Body); string(b) != "body" || err != nil {
-			t.Errorf("%q, %v", b, err)
-		}
-		bodies.Add(1)
-	}, func(w *world) { w.options.Dialer = onceDialer{w.options.Dialer} })
-	client := w.client(true)
-	for range 3 {
-		res, err := client.Post(w.Proxy.URL(0)+"/", "text/plain", strings.NewReader("body"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if body := readAll(t, res.Body); res.StatusCode != 200 {
-			t.Errorf("%s %s", res.Status, body)
-		}
-	}
-	if n := w.accepted.Load(); n != 3 || bodies.Load() != 3 {
-		t.Errorf("%d requests on %d connections", bodies.Load(), n)
-	}
-}
-
-// onceDialer's connections can be written once.
-type onceDialer struct{ tlsroute.RouteDialer }
-
-func (d onceDialer) Dial(ctx context.Context, r tlsroute.Route) (net.Conn, error) {
-	c, err := d.RouteDialer.Dial(ctx, r)
-	return &once{Conn: c}, err
-}
-
-type once struct {
-	net.Conn
-	written atomic.Bool
-}
-
-func (c *once) Write(b []byte) (int, error) {
-	if c.written.Swap(true) {
-		return 0, net.ErrClosed
-	}
-	return c.Conn.Write(b)
 }

@@ -3,86 +3,13 @@ package kubeproxy_test
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"net/http"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"tshx/internal/localproxy"
 	"tshx/internal/tlsroute"
 )
-
-// mortal is a dialer whose connections lose what is written once it is dead, and
-// then break.
-type mortal struct {
-	tlsroute.RouteDialer
-	dead atomic.Bool
-	lost atomic.Int64
-}
-
-func (m *mortal) Dial(ctx context.Context, r tlsroute.Route) (net.Conn, error) {
-	c, err := m.RouteDialer.Dial(ctx, r)
-	if err != nil || m.dead.Load() {
-		return c, err
-	}
-	return &grave{c, m}, nil
-}
-
-// grave is one of them.
-type grave struct {
-	net.Conn
-	m *mortal
-}
-
-func (g *grave) Write(p []byte) (int, error) {
-	if g.m.dead.Load() {
-		g.m.lost.Add(1)
-		g.Conn.SetReadDeadline(time.Unix(1, 0))
-		return len(p), nil
-	}
-	return g.Conn.Write(p)
-}
-
-// A network that has gone takes all kept connections with it: one of them tells.
-func TestDeadIdle(t *testing.T) {
-	const clients = 10
-	var arrived atomic.Int64
-	all := make(chan bool)
-	m := &mortal{}
-	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/wait" {
-			if arrived.Add(1) == clients {
-				close(all)
-			}
-			<-all
-		}
-		hello(rw, r)
-	}, func(w *world) { m.RouteDialer, w.options.Dialer = w.options.Dialer, m })
-	client := w.client(true)
-	var wg sync.WaitGroup
-	for range clients {
-		wg.Go(func() {
-			res, err := client.Get(w.Proxy.URL(0) + "/wait")
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			io.Copy(io.Discard, res.Body)
-			res.Body.Close()
-		})
-	}
-	wg.Wait()
-	m.dead.Store(true)
-	if code, body := w.get(client, "/"); code != 200 || body != "hello" {
-		t.Errorf("%d %s", code, body)
-	}
-	if n := m.lost.Load(); n != 1 {
-		t.Errorf("%d connections were tried in vain", n)
-	}
-}
 
 // A request that was given up does not hold up those behind it.
 func TestGivenUpDial(t *testing.T) {

@@ -10,11 +10,6 @@ import (
 	"tshx/internal/tlsroute"
 )
 
-// DefaultDials is how many dials may be in progress: enough for the round trips
-// of some to overlap with the handshakes of others. More only get slower, all at
-// once.
-const DefaultDials = 8
-
 // Cluster is one Kubernetes cluster to serve.
 type Cluster struct {
 	Teleport string // the Teleport cluster it belongs to
@@ -42,7 +37,7 @@ type Options struct {
 	Clusters []Cluster
 	Dialer   tlsroute.RouteDialer
 	// Dials bounds how many dials are in progress, of all clusters together; those
-	// above it wait. Zero means DefaultDials.
+	// above it wait. Zero means httproute.DefaultDials.
 	Dials int
 	// Explain words an error for people, in one line with what to do about it. Nil
 	// means its own text.

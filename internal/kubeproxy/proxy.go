@@ -17,20 +17,18 @@
 package kubeproxy
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"tshx/internal/accept"
+	"tshx/internal/httproute"
+	"tshx/internal/httpserve"
+	"tshx/internal/localproxy"
 	"tshx/internal/tlsroute"
 )
 
@@ -39,26 +37,15 @@ type Proxy struct {
 	o        Options
 	access   Access
 	backends []*backend
-	addrs    map[string]bool // canonical
-	queue    *accept.Queue   // of connections behind their CONNECT
-	server   *http.Server
-	dials    chan struct{} // holds one for each dial in progress
+	addrs    map[string]bool   // canonical
+	server   *httpserve.Server // of connections behind their CONNECT
+	dials    httproute.Limit   // of all clusters together
 	serial   atomic.Int64
-	fresh    sync.Map // what ends each connection that has begun no request yet, by socket
-
-	ctx    context.Context // of requests
-	cancel context.CancelFunc
-	mu     sync.Mutex
-	closed bool
-	wg     sync.WaitGroup // all that goes on
 }
 
 // New makes the certificates of a run and starts the inner server, which as yet
 // gets no connections. The caller closes the Proxy.
 func New(o Options) (*Proxy, error) {
-	if o.Dials <= 0 {
-		o.Dials = DefaultDials
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -68,7 +55,7 @@ func New(o Options) (*Proxy, error) {
 	if o.Explain == nil {
 		o.Explain = error.Error
 	}
-	p := &Proxy{o: o, addrs: map[string]bool{}, dials: make(chan struct{}, o.Dials)}
+	p := &Proxy{o: o, addrs: map[string]bool{}, dials: httproute.NewLimit(o.Dials)}
 	for _, c := range o.Clusters {
 		if err := p.add(c); err != nil {
 			return nil, err
@@ -84,19 +71,14 @@ func New(o Options) (*Proxy, error) {
 		return nil, err
 	}
 	p.access = access
-	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.queue = accept.NewQueue(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	p.server = &http.Server{
-		Handler: http.HandlerFunc(p.serveHTTP), TLSConfig: cfg, ReadHeaderTimeout: HelloTimeout,
-		BaseContext: func(net.Listener) context.Context { return p.ctx },
-		ConnContext: connContext, ConnState: p.connState, ErrorLog: p.errorLog(),
-	}
-	p.wg.Go(func() { p.server.ServeTLS(p.queue, "", "") })
+	p.server = httpserve.New(httpserve.Options{
+		Handler: http.HandlerFunc(p.serveHTTP), TLS: cfg, HeadTimeout: localproxy.HelloTimeout, Log: o.Log,
+	})
 	return p, nil
 }
 
 func (p *Proxy) add(c Cluster) error {
-	addr, err := canonical(c.Addr)
+	addr, err := localproxy.Canonical(c.Addr)
 	if err != nil {
 		return fmt.Errorf("address of kube cluster %q: %w", c.Name, err)
 	}
@@ -142,90 +124,14 @@ func (p *Proxy) ServerName(i int) string { return p.backends[i].serverName }
 // Drain closes the connections that carry no request, and others behind the
 // requests that they carry: otherwise clients keep them, and a drain would wait
 // for its whole time. New connections are closed. It returns at once.
-func (p *Proxy) Drain() {
-	p.background(func() { p.server.Shutdown(p.ctx) })
-	p.fresh.Range(func(c, _ any) bool { // Shutdown would wait for those
-		if end, ok := p.fresh.LoadAndDelete(c); ok {
-			end.(context.CancelCauseFunc)(net.ErrClosed)
-		}
-		return true
-	})
-}
-
-// connState notes the first request of a connection.
-func (p *Proxy) connState(c net.Conn, state http.ConnState) {
-	if t, ok := c.(*tls.Conn).NetConn().(*tunnel); ok && state != http.StateNew {
-		p.fresh.Delete(t.socket)
-	}
-}
+func (p *Proxy) Drain() { p.server.Drain() }
 
 // Close cuts all connections and returns when nothing goes on any more. Those of
 // ServeConn end then, too.
 func (p *Proxy) Close() error {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
-	p.cancel()
-	p.queue.Close()
 	p.server.Close()
-	p.wg.Wait()
 	for _, b := range p.backends {
-		b.replace(nil)
+		b.upstream.Close()
 	}
 	return nil
 }
-
-// begin counts something that goes on, to be ended by p.wg.Done. It returns false
-// once p is closed.
-func (p *Proxy) begin() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return false
-	}
-	p.wg.Add(1)
-	return true
-}
-
-// background runs f beside the caller, or before it goes on where p is closed.
-func (p *Proxy) background(f func()) {
-	if !p.begin() {
-		f()
-		return
-	}
-	go func() {
-		defer p.wg.Done()
-		f()
-	}()
-}
-
-// askerKey is of the context of the request that a dial is for: that of the dial
-// itself outlives it, by net/http.
-type askerKey struct{}
-
-// dial waits for its turn, as long as the request does. A turn is one dial, which
-// has its own bounds.
-func (p *Proxy) dial(ctx context.Context, r tlsroute.Route) (net.Conn, error) {
-	if !p.begin() {
-		return nil, net.ErrClosed
-	}
-	defer p.wg.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(p.ctx, cancel)()
-	asker, ok := ctx.Value(askerKey{}).(context.Context)
-	if !ok {
-		asker = ctx
-	}
-	select {
-	case p.dials <- struct{}{}:
-	case <-asker.Done():
-		return nil, context.Cause(asker)
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	defer func() { <-p.dials }()
-	return p.o.Dialer.Dial(ctx, r)
-}
-
-func (p *Proxy) errorLog() *log.Logger { return slog.NewLogLogger(p.o.Log.Handler(), slog.LevelDebug) }

@@ -1,23 +1,16 @@
 package kubeproxy
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 
 	"tshx/internal/tlsroute"
 )
 
 // serveHTTP routes a request to its cluster.
 func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	if !p.begin() {
-		panic(http.ErrAbortHandler)
-	}
-	defer p.wg.Done()
 	b, rest, bad := p.route(r)
 	if bad != nil {
 		writeStatus(w, r, bad)
@@ -28,8 +21,6 @@ func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		writeStatus(w, r, &answer{http.StatusBadRequest, err.Error()})
 		return
 	}
-	// Otherwise the rest of a body is lost once the answer begins.
-	http.NewResponseController(w).EnableFullDuplex()
 	inner, u := *r, *r.URL
 	u.Path, u.RawPath = path, rest
 	inner.URL = &u
@@ -70,54 +61,3 @@ func (p *Proxy) served() string {
 	}
 	return s
 }
-
-// newReverse makes what forwards the requests of b.
-func newReverse(b *backend) *httputil.ReverseProxy {
-	return &httputil.ReverseProxy{
-		Transport: b, FlushInterval: -1, BufferPool: &copyBuffers, ErrorLog: b.proxy.errorLog(),
-		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.Out.URL.Scheme, pr.Out.URL.Host, pr.Out.Host = "https", b.host, b.host
-			pr.Out.URL.RawQuery = pr.In.URL.RawQuery // as it was, also where odd
-		},
-		ModifyResponse: modify,
-		ErrorHandler:   b.failed,
-	}
-}
-
-// modify takes over a connection that has changed its protocol, and has kubectl
-// show why the other side refused what it asked about the API.
-func modify(res *http.Response) error {
-	if s, ok := res.Body.(*switched); ok {
-		res.Body = http.NoBody // it is not to be closed
-		return &switchedError{res, s.upstream}
-	}
-	return warn(res)
-}
-
-// failed answers a request that did not get an answer, or joins the connections
-// of one that changed the protocol.
-func (b *backend) failed(w http.ResponseWriter, r *http.Request, err error) {
-	var done *switchedError
-	if errors.As(err, &done) {
-		b.join(w, r, done)
-		return
-	}
-	if r.Context().Err() != nil { // the client has gone, or is cut
-		panic(http.ErrAbortHandler)
-	}
-	code := codeOf(err)
-	b.proxy.o.Log.Debug("kube request failed", "route", b.Route.Name, "code", code, "err", err)
-	if report := b.proxy.o.Report; report != nil {
-		report(b.Cluster, err)
-	}
-	writeStatus(w, r, &answer{code, b.proxy.o.Explain(err)})
-}
-
-// copyBuffers are held by each watch for as long as it lasts, as is HTTP/2's own
-// copy of what is written at once. Larger ones would make copying a little cheaper.
-var copyBuffers = bufferPool{sync.Pool{New: func() any { return new([8 << 10]byte) }}}
-
-type bufferPool struct{ sync.Pool }
-
-func (p *bufferPool) Get() []byte  { return p.Pool.Get().(*[8 << 10]byte)[:] }
-func (p *bufferPool) Put(b []byte) { p.Pool.Put((*[8 << 10]byte)(b)) }

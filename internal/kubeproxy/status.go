@@ -2,24 +2,15 @@ package kubeproxy
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"strings"
 	"unicode"
 
 	"tshx/internal/tlsroute"
-	"tshx/internal/upgrade"
 )
-
-// certError says that there is no certificate to show to the proxy.
-type certError struct{ error }
-
-func (e *certError) Unwrap() error { return e.error }
 
 // status is the Status of the Kubernetes API, version v1.
 type status struct {
@@ -105,24 +96,4 @@ func warning(text string) string {
 		return r
 	}, text)
 	return `299 - "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
-}
-
-// codeOf says how the failure of an upstream is answered.
-func codeOf(err error) int {
-	var cert *certError
-	var timeout net.Error
-	alert, isAlert := upgrade.Alert(err)
-	switch {
-	case errors.As(err, &cert), isAlert && aboutCertificate(alert):
-		return http.StatusUnauthorized
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return http.StatusGatewayTimeout
-	}
-	return http.StatusBadGateway
-}
-
-// aboutCertificate reports whether an alert (RFC 8446, section 6.2) says that the
-// proxy did not take the client's certificate.
-func aboutCertificate(alert uint8) bool {
-	return alert >= 42 && alert <= 46 || alert == 48 || alert == 49 || alert == 116
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package kubeproxy
+package httproute
 
 import "net"
 

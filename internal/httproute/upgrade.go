@@ -1,4 +1,4 @@
-package kubeproxy
+package httproute
 
 import (
 	"bufio"
@@ -30,11 +30,11 @@ type switchedError struct {
 func (*switchedError) Error() string { return "the protocol has changed" }
 
 // upgrade sends a request that asks for another protocol on a connection of its
-// own: exec and port-forward must not meet one that was idle for too long, since
-// nobody could repeat them.
-func (b *backend) upgrade(req *http.Request, route tlsroute.Route) (*http.Response, error) {
+// own: it must not meet one that was idle for too long, since nobody could repeat
+// it.
+func (u *Upstream) upgrade(req *http.Request, route tlsroute.Route) (*http.Response, error) {
 	ctx := req.Context()
-	up, err := b.proxy.dial(ctx, route)
+	up, err := u.dial(ctx, route)
 	if err != nil {
 		return nil, err
 	}
@@ -94,13 +94,13 @@ func (l *lastBody) Close() error {
 	return err
 }
 
-// join passes the response to the client, and from then on bytes both ways.
-func (b *backend) join(w http.ResponseWriter, r *http.Request, s *switchedError) {
+// join passes the response to the client, and from then on bytes both ways. It
+// returns an error where the client's connection cannot be had.
+func (u *Upstream) join(w http.ResponseWriter, r *http.Request, s *switchedError) error {
 	client, buffers, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		conn.Abort(s.upstream)
-		b.failed(w, r, err)
-		return
+		return err
 	}
 	early, _ := buffers.Reader.Peek(buffers.Reader.Buffered())
 	client = conn.Buffered(client, early)
@@ -108,9 +108,10 @@ func (b *backend) join(w http.ResponseWriter, r *http.Request, s *switchedError)
 		conn.Abort(client)
 		client.Close()
 		conn.Abort(s.upstream)
-		return
+		return nil
 	}
 	stats, err := conn.Splice(r.Context(), client, s.upstream)
-	b.proxy.o.Log.Debug("kube stream ended", "route", b.Route.Name, "protocol", s.res.Header.Get("Upgrade"),
+	u.o.Log.Debug("stream ended", "route", u.o.Route.Name, "protocol", s.res.Header.Get("Upgrade"),
 		"sent", stats.Sent, "received", stats.Received, "dur", stats.Duration, "err", err)
+	return nil
 }

@@ -1,4 +1,4 @@
-package kubeproxy_test
+package httproute_test
 
 import (
 	"context"
@@ -38,7 +38,7 @@ func (w *world) write(c *http.Client, i int) (int, string) {
 	if tt.chunked {
 		body = io.MultiReader(body)
 	}
-	r, err := http.NewRequest(tt.method, w.Proxy.URL(0)+"/", body)
+	r, err := http.NewRequest(tt.method, w.url+"/", body)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -58,8 +58,10 @@ func count(rw http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(rw, n, err)
 }
 
-// keep answers, and ends the connection when it is told to.
+// keep answers once it has the whole request, so that the connection is worth
+// keeping, and ends it when it is told to.
 func keep(t *testing.T, rw http.ResponseWriter, r *http.Request, end <-chan bool) {
+	io.Copy(io.Discard, r.Body)
 	c, _, err := http.NewResponseController(rw).Hijack()
 	if err != nil {
 		t.Error(err)
@@ -168,7 +170,7 @@ func testEndedIdle(t *testing.T, i int, unread bool) {
 	}
 }
 
-// What the API server may have got is not sent again.
+// What the other side may have got is not sent again.
 func TestBrokenWrite(t *testing.T) {
 	for i, tt := range writeRequests {
 		for name, end := range map[string]func(net.Conn){
