@@ -22,6 +22,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pires/go-proxyproto"
+
 	"tshx/internal/accept"
 	"tshx/internal/conn"
 )
@@ -71,6 +73,9 @@ type Options struct {
 	Idle time.Duration
 	// TwoForwardedFor sends X-Forwarded-For twice instead of once.
 	TwoForwardedFor bool
+	// SendProxy begins each connection to the proxy with a PROXY protocol header of
+	// version 2, which names the client.
+	SendProxy bool
 	// ServerName is the Server header of the balancer's own answers.
 	ServerName string
 	// Log gets what fails. Nil drops it.
@@ -179,7 +184,7 @@ func (b *Balancer) serve(c net.Conn) {
 		b.queue.Put(b.ctx, tc)
 		return
 	}
-	up, err := b.dial(b.ctx)
+	up, err := b.dial(withClient(b.ctx, c.RemoteAddr()))
 	if err != nil {
 		tc.Close()
 		b.log.Info("upstream failed", "remote", b.opts.Upstream, "err", err)
@@ -188,11 +193,38 @@ func (b *Balancer) serve(c net.Conn) {
 	b.splice(tc, up)
 }
 
+// dial connects to the proxy for the client of ctx.
 func (b *Balancer) dial(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	d := tls.Dialer{Config: b.back}
-	return d.DialContext(ctx, "tcp", b.opts.Upstream)
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", b.opts.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	if b.opts.SendProxy {
+		_, err = proxyproto.HeaderProxyFromAddrs(2, clientOf(ctx), raw.LocalAddr()).WriteTo(raw)
+	}
+	tc := tls.Client(raw, b.back)
+	if err == nil {
+		err = tc.HandshakeContext(ctx)
+	}
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return tc, nil
+}
+
+type clientKey struct{}
+
+func withClient(ctx context.Context, addr net.Addr) context.Context {
+	return context.WithValue(ctx, clientKey{}, addr)
+}
+
+// clientOf returns for whom ctx is; nil if that is not known.
+func clientOf(ctx context.Context) net.Addr {
+	addr, _ := ctx.Value(clientKey{}).(net.Addr)
+	return addr
 }
 
 // errIdle ends a connection that the balancer takes for dead.

@@ -170,6 +170,53 @@ func TestUpgrades(t *testing.T) {
 	}
 }
 
+// A PROXY header tells the proxy whose connection it is, for each request anew.
+func TestSendProxy(t *testing.T) {
+	var log logged
+	up := proxy(t, proxyserver.Options{ProxyProtocol: proxyserver.ProxyProtocolOn, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for name, o := range map[string]Options{"layer 7": {SendProxy: true}, "layer 4": {SendProxy: true, L4: true}, "no header": {}} {
+		o.Upstream = up
+		addr := start(t, o)
+		for range 2 {
+			raw, err := tls.Dial("tcp", addr, &tls.Config{ServerName: "localhost", RootCAs: authority().Web.Pool()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A method that is refused leaves a line in the log.
+			io.WriteString(raw, "GET "+upgrade.Path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+			resp, err := http.ReadResponse(bufio.NewReader(raw), nil)
+			if answered := err == nil && resp.StatusCode == http.StatusNotFound; answered != o.SendProxy {
+				t.Errorf("%s: %v, %v", name, resp, err)
+			}
+			if err == nil {
+				resp.Body.Close()
+			}
+			if told := strings.Contains(log.String(), "remote="+raw.LocalAddr().String()+" "); told != o.SendProxy {
+				t.Errorf("%s: no %s in\n%s", name, raw.LocalAddr(), log.String())
+			}
+			raw.Close()
+		}
+	}
+}
+
+// logged collects a log.
+type logged struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // rawBackend is a TLS server that hands its connections to serve.
 func rawBackend(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()

@@ -24,7 +24,11 @@ const headerForwardedFor = "X-Forwarded-For"
 
 func (b *Balancer) startHTTP() {
 	b.queue = accept.NewQueue(&net.TCPAddr{})
-	b.plain = &http.Transport{TLSClientConfig: b.back, IdleConnTimeout: time.Minute}
+	b.plain = &http.Transport{
+		DialTLSContext:    func(ctx context.Context, _, _ string) (net.Conn, error) { return b.dial(ctx) },
+		DisableKeepAlives: b.opts.SendProxy, // a connection is one client's then
+		IdleConnTimeout:   time.Minute,
+	}
 	forward := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "https", Host: b.opts.Upstream})
@@ -51,6 +55,9 @@ func (b *Balancer) startHTTP() {
 			r.Header.Del("Upgrade")
 			forward.ServeHTTP(w, r)
 		}),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return withClient(ctx, c.RemoteAddr())
+		},
 		ReadHeaderTimeout: handshakeTimeout,
 		IdleTimeout:       b.opts.Idle,
 		BaseContext:       func(net.Listener) context.Context { return b.ctx },

@@ -12,8 +12,13 @@ import (
 	"tshx/internal/conn"
 )
 
-// HelloTimeout bounds the wait for a complete ClientHello.
-const HelloTimeout = 5 * time.Second
+// HelloTimeout bounds the wait for a complete ClientHello. UpgradedHelloTimeout is
+// that of a Mux inside of an upgrade, where people who test with curl want to see
+// pings before there is any hello (docs/protocol.md, "Response").
+const (
+	HelloTimeout         = 5 * time.Second
+	UpgradedHelloTimeout = 2 * time.Minute
+)
 
 // ErrPostgres says that a client asks for TLS in the manner of PostgreSQL.
 var ErrPostgres = errors.New("a request of PostgreSQL in place of a client hello")
@@ -35,8 +40,10 @@ type Hello struct {
 //
 // On error the caller still has to close c, whose read bytes are lost, except
 // that ErrPostgres comes with a connection that yields them again.
-func ReadHello(c net.Conn) (Hello, net.Conn, error) {
-	if err := c.SetReadDeadline(time.Now().Add(HelloTimeout)); err != nil {
+func ReadHello(c net.Conn) (Hello, net.Conn, error) { return readHello(c, HelloTimeout) }
+
+func readHello(c net.Conn, within time.Duration) (Hello, net.Conn, error) {
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return Hello{}, nil, fmt.Errorf("read client hello: %w", err)
 	}
 	rec := &recorder{Conn: c}

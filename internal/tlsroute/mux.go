@@ -24,6 +24,7 @@ var (
 	ErrNoHandler  = errors.New("no handler for this route")
 	ErrNoDatabase = errors.New("the client certificate opens no database")
 	ErrPinnedIP   = errors.New("the client certificate is pinned to another address")
+	ErrPinnedPort = errors.New("the client certificate is pinned to an address, and the client's is not certain (port 0)")
 )
 
 // Info is what a Mux found out about a connection on the way to its handler.
@@ -95,7 +96,11 @@ func (m *Mux) ServeConn(ctx context.Context, c net.Conn, override *tls.Config) {
 
 func (m *Mux) serve(ctx context.Context, c net.Conn, override *tls.Config) (Hello, error) {
 	client := c.RemoteAddr()
-	hello, c, err := ReadHello(c)
+	within := HelloTimeout
+	if override != nil {
+		within = UpgradedHelloTimeout
+	}
+	hello, c, err := readHello(c, within)
 	if postgres, ok := m.Routes[ALPNPostgres]; ok && errors.Is(err, ErrPostgres) {
 		postgres.Serve(ctx, c, Info{Client: client})
 		return hello, nil
@@ -195,17 +200,27 @@ func (m *Mux) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, info *
 	if err != nil {
 		return nil, fmt.Errorf("client certificate: %w", err)
 	}
-	if id.PinnedIP != "" && !sameIP(id.PinnedIP, info.Client) {
-		return nil, ErrPinnedIP
+	if id.PinnedIP != "" {
+		if err := pinnedTo(id.PinnedIP, info.Client); err != nil {
+			return nil, err
+		}
 	}
 	info.Certificate, info.Identity = certs[0], id
 	return tc, nil
 }
 
-// sameIP reports whether addr is at the address ip.
-func sameIP(ip string, addr net.Addr) bool {
-	host, _, err := net.SplitHostPort(addr.String())
-	return err == nil && net.ParseIP(ip).Equal(net.ParseIP(host))
+// pinnedTo refuses a client at addr whose certificate is pinned to the address
+// ip. Port 0 marks an address that is not certain (docs/protocol.md, "Server half
+// details").
+func pinnedTo(ip string, addr net.Addr) error {
+	host, port, err := net.SplitHostPort(addr.String())
+	switch {
+	case err != nil || !net.ParseIP(ip).Equal(net.ParseIP(host)):
+		return ErrPinnedIP
+	case port == "0":
+		return ErrPinnedPort
+	}
+	return nil
 }
 
 // innerHandshake is the second handshake of a database client that came

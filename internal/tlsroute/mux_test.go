@@ -372,6 +372,7 @@ func TestMuxTime(t *testing.T) {
 		want   time.Duration
 	}{
 		{"silent client", func(*testing.T, net.Conn) {}, tlsroute.HelloTimeout},
+		{"silent in an upgrade", func(*testing.T, net.Conn) {}, tlsroute.UpgradedHelloTimeout},
 		{"half a hello", func(t *testing.T, c net.Conn) {
 			c.Write(recordHello(t, "localhost", nil)[:20])
 		}, tlsroute.HelloTimeout},
@@ -387,7 +388,11 @@ func TestMuxTime(t *testing.T) {
 				defer client.Close()
 				start := time.Now()
 				go tt.client(t, client)
-				f.ServeConn(t.Context(), server, nil)
+				var override *tls.Config
+				if tt.want == tlsroute.UpgradedHelloTimeout {
+					override = &tls.Config{}
+				}
+				f.ServeConn(t.Context(), server, override)
 				if got := time.Since(start); got != tt.want {
 					t.Errorf("closed after %v, want %v", got, tt.want)
 				}

@@ -22,12 +22,12 @@ func (t Target) Test(ctx context.Context) Verdict {
 	defer cancel()
 	cfg, err := t.outerTLS()
 	if err != nil {
-		return verdictOf("", err)
+		return Judge("", err)
 	}
 	cfg.NextProtos = []string{TestProtocol}
 	raw, err := t.dial(ctx)
 	if err != nil {
-		return verdictOf("", err)
+		return Judge("", err)
 	}
 	defer raw.Close()
 	tc := tls.Client(raw, cfg)
@@ -35,12 +35,12 @@ func (t Target) Test(ctx context.Context) Verdict {
 	if err == nil {
 		defer tc.Close()
 	}
-	return verdictOf(tc.ConnectionState().NegotiatedProtocol, err)
+	return Judge(tc.ConnectionState().NegotiatedProtocol, err)
 }
 
-// verdictOf judges a test handshake by its error, or by the protocol that was
+// Judge judges a test handshake by its error, or by the protocol that was
 // negotiated without one.
-func verdictOf(negotiated string, err error) Verdict {
+func Judge(negotiated string, err error) Verdict {
 	switch {
 	case err == nil && negotiated == "":
 		return Verdict{Required: true, Evidence: EvidenceNoALPN}

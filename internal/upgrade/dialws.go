@@ -50,7 +50,9 @@ func (t Target) connectWebSocket(ctx context.Context, below net.Conn, kind Kind)
 		below.Close()
 		return nil, fmt.Errorf("websocket upgrade at %s: %w", t.Addr, err)
 	}
-	return newWSConn(w.stream(), true), nil
+	c := newWSConn(w.stream(), true)
+	c.pinged = t.Pinged
+	return c, nil
 }
 
 // handshakeFault says what is wrong with a 101 that gorilla/websocket did not

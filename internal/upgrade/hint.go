@@ -12,7 +12,7 @@ func (e *RefusedError) Hint() string {
 	switch s := e.Status; {
 	case s == http.StatusBadRequest && strings.Contains(e.Body, "X-Forwarded-For"):
 		return "let the balancer send one X-Forwarded-For header with one address"
-	case e.headerDropped():
+	case e.HeaderDropped():
 		return headerAdvice + balancerAdvice(e.Server)
 	case s == http.StatusNotFound && e.Proxy && e.Method == Legacy:
 		return "the proxy knows no legacy upgrade: unset " + EnvMethod
@@ -36,9 +36,9 @@ func (e *RefusedError) Hint() string {
 
 const headerAdvice = "the request arrived without its Upgrade header: let the balancer pass WebSocket on " + Path
 
-// headerDropped reports whether the proxy itself says that it was asked for
+// HeaderDropped reports whether the proxy itself says that it was asked for
 // nothing: it repeats the upgrade types of the request, and the list is empty.
-func (e *RefusedError) headerDropped() bool {
+func (e *RefusedError) HeaderDropped() bool {
 	return e.Status == http.StatusNotFound && e.Proxy && strings.HasSuffix(e.Body, "[]")
 }
 
@@ -48,11 +48,11 @@ func (e *AttemptsError) Hint() string {
 	ws, ok1 := e.WebSocket.(*RefusedError)
 	legacy, ok2 := e.Legacy.(*RefusedError)
 	switch {
-	case ok1 && ws.headerDropped():
+	case ok1 && ws.HeaderDropped():
 		return ws.Hint()
-	case ok1 && ok2 && ws.Proxy && legacy.Proxy && !legacy.headerDropped() && ws.Status == http.StatusNotFound && legacy.Status == http.StatusNotFound:
+	case ok1 && ok2 && ws.Proxy && legacy.Proxy && !legacy.HeaderDropped() && ws.Status == http.StatusNotFound && legacy.Status == http.StatusNotFound:
 		return "the proxy knows no connection upgrade: it is too old"
-	case ok1 && ok2 && ws.Proxy && (!legacy.Proxy || legacy.headerDropped()):
+	case ok1 && ok2 && ws.Proxy && (!legacy.Proxy || legacy.HeaderDropped()):
 		return fmt.Sprintf("the proxy is too old for WebSocket and the balancer refuses other upgrades: update the proxy, or let \"Upgrade: %s\" pass on %s", legacy.Kind, Path)
 	case ok1:
 		return ws.Hint()

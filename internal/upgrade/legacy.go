@@ -71,7 +71,9 @@ func (t Target) connectLegacy(c net.Conn, kind Kind) (net.Conn, error) {
 	ahead, _ := br.Peek(br.Buffered())
 	stream := conn.Buffered(c, ahead)
 	if kind == ALPNPing {
-		return NewPingClient(stream), nil
+		pc := NewPingClient(stream)
+		pc.pinged = t.Pinged
+		return pc, nil
 	}
 	return stream, nil
 }

@@ -40,7 +40,8 @@ type PingConn struct {
 	wmu    sync.Mutex
 	broken error // set once a frame was cut
 
-	alive *keepAlive // nil in the server half
+	alive  *keepAlive // nil in the server half
+	pinged func()     // of Target.Pinged; may be nil
 
 	once   sync.Once
 	closed chan struct{}
@@ -76,6 +77,9 @@ func (c *PingConn) Read(p []byte) (int, error) {
 	for c.left == 0 {
 		if err := c.readHeader(); err != nil {
 			return 0, err
+		}
+		if c.left == 0 && c.pinged != nil {
+			c.pinged()
 		}
 	}
 	// The announced length decides how much is asked for, never how much

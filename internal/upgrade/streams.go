@@ -52,6 +52,21 @@ type stream struct {
 	err  error
 }
 
+// IsStream reports whether c is a stream that a Handler has served, or stands on
+// one, as a TLS connection inside of it does.
+func IsStream(c net.Conn) bool {
+	for {
+		if _, ok := c.(*stream); ok {
+			return true
+		}
+		above, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return false
+		}
+		c = above.NetConn()
+	}
+}
+
 func (s *stream) RemoteAddr() net.Addr { return s.remote }
 func (s *stream) CloseWrite() error    { return conn.CloseWrite(s.Conn) }
 

@@ -64,6 +64,9 @@ type Target struct {
 	// Sessions, if not nil, holds TLS sessions that Connect may resume. Test does
 	// not: it is to see what answers now.
 	Sessions tls.ClientSessionCache
+	// Pinged, if not nil, is called for each ping of the server in a stream of
+	// Connect, by the Read that comes across it.
+	Pinged func()
 }
 
 // Verdict is the outcome of a test connection with the evidence for it.

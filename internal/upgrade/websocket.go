@@ -55,6 +55,7 @@ type wsConn struct {
 	net.Conn            // below
 	client   bool       // masks what it sends
 	alive    *keepAlive // nil in the server half
+	pinged   func()     // of Target.Pinged; may be nil
 
 	rmu  sync.Mutex
 	r    wsReader
@@ -128,6 +129,9 @@ func (c *wsConn) control() error {
 	}
 	switch c.r.op {
 	case opPing:
+		if c.pinged != nil {
+			c.pinged()
+		}
 		c.answerPing(payload)
 	case opClose:
 		return c.peerClosed(payload)
