@@ -6,59 +6,118 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"strings"
 
-	"tshx/internal/localproxy"
+	"tshx/internal/appproxy"
+	"tshx/internal/httproute"
+	"tshx/internal/identity"
 	"tshx/internal/plain"
 	"tshx/internal/profile"
-	"tshx/internal/tlsroute"
+	"tshx/internal/program"
 )
 
 type proxyAppCmd struct {
-	Cluster string `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"Cluster of the application. Default: the profile's."`
-	Name    string `arg:"" help:"Name of the TCP application in the cluster."`
+	Cluster        string   `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"Cluster of the application. Default: the profile's."`
+	Protocol       string   `enum:"auto,http,tcp" default:"auto" help:"What clients speak: http, tcp, or auto to look at what each says first."`
+	AllowHost      []string `name:"allow-host" placeholder:"NAME" help:"Take requests for this host too, which leads here by other means. May be repeated."`
+	AllowCrossSite bool     `name:"allow-cross-site" help:"Let pages of other sites use the application by your browser. Dangerous."`
+	Local          appPort  `name:"port" short:"p" placeholder:"LOCAL[:TARGET]" help:"Local port, 0 for a free one, and the port of a TCP application with several. Default: always the same local port for the same application."`
+	Name           string   `arg:"" help:"Name of the application in the cluster."`
+	Port           struct{} `kong:"-"` // Local is in its place
 	listenArgs
 }
 
-// Run listens for clients of the TCP application until a signal.
+// Run listens for clients of the application until a signal.
 func (c *proxyAppCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	l, err := g.open(env, c.Cluster)
 	if err != nil {
 		return err
 	}
+	what, renew := fmt.Sprintf("application %q", c.Name), l.RenewCommand(profile.KindApp, c.Name)
 	cert := func() (*tls.Certificate, error) { return l.AppCert(c.Name) }
+	if c.Local.target != 0 {
+		cert = forTarget(c.Local.target, what, renew, cert)
+	}
 	leaf, err := cert()
 	if err != nil {
 		return err
 	}
-	s := &service{login: l, Kind: kindApp, Resource: c.Name, What: fmt.Sprintf("application %q", c.Name)}
-	s.Certs = []certificate{{s.What, c.Name, cert, leaf.Leaf.NotAfter, l.RenewCommand(profile.KindApp, c.Name)}}
-	route := tlsroute.Route{
-		Name:        s.What,
-		ALPN:        []string{tlsroute.WithPing(tlsroute.ALPNTCP), tlsroute.ALPNTCP},
-		Certificate: cert,
+	id, err := identity.FromCertificate(leaf.Leaf)
+	if err != nil {
+		return fmt.Errorf("%s certificate: %w", what, err)
 	}
-	s.Warm = tlsroute.DefaultWarm(route)
+	if err := notCloud(id.App, c.Name); err != nil {
+		return err
+	}
+	c.listenFlags.Port = c.Local.local
+	s := &service{login: l, Kind: kindApp, Resource: c.Name, What: what}
+	s.Certs = []certificate{{what, c.Name, cert, leaf.Leaf.NotAfter, renew}}
 	s.Open = func(o opening) (opened, error) {
-		route.Certificate = o.Certs[0]
-		dial := func(ctx context.Context, client net.Conn) (net.Conn, net.Conn, error) {
-			up, err := o.Dialer.Dial(ctx, route)
-			return client, up, err
-		}
-		return o.tunnel(env, &localproxy.Tunnel{Dial: dial, Check: checkTCPApp, Route: route.Name}), nil
+		p := appproxy.New(appproxy.Options{
+			Name: c.Name, Certificate: o.Certs[0], Dialer: o.Dialer, Protocol: appproxy.Protocol(c.Protocol),
+			PublicAddr: id.App.PublicAddr, ProxyAddr: l.WebAddr, Hosts: c.AllowHost, CrossSite: c.AllowCrossSite,
+			Explain: func(err error) appproxy.Advice { return advise(err, renew) },
+			Report:  (&reporter{env: env, what: what}).report,
+			Opened:  o.Opened, Closed: o.Closed, Log: env.Log,
+		})
+		return opened{Handler: p, Drain: p.Drain, Close: func() { p.Close() }}, nil
 	}
-	s.Announce = func(a *announcement, _ net.Addr) {
-		a.Intro = fmt.Sprintf("TCP application %q in cluster %s.\n", c.Name, plain.Line(l.Cluster, 0))
-	}
+	s.Announce = func(a *announcement, addr net.Addr) { c.announce(a, l.Cluster, addr) }
 	return c.serve(ctx, env, s)
 }
 
-// errNoTCPApp is what a route to an application of another kind looks like.
-var errNoTCPApp = errors.New("the proxy closed the connection without an answer")
-
-// checkTCPApp returns errNoTCPApp where an application would have answered.
-func checkTCPApp(head []byte) error {
-	if len(head) > 0 {
-		return errNoTCPApp
+// notCloud refuses an application that stands for a cloud's API: its clients are
+// to be told about proxies and certificates, and need commands of their own.
+func notCloud(app identity.App, name string) error {
+	var command string
+	switch {
+	case app.AWSRoleARN != "":
+		command = "aws"
+	case app.AzureIdentity != "":
+		command = "azure"
+	case app.GCPServiceAccount != "":
+		command = "gcp"
+	default:
+		return nil
 	}
-	return nil
+	return program.Usagef("application %q is the API of a cloud; use: tshx proxy %s --app %s", name, command, quote(name))
+}
+
+// advise words an error for a client. renew is the command for a new certificate.
+func advise(err error, renew string) appproxy.Advice {
+	var cert *profile.CertError
+	var target *targetError
+	switch {
+	case errors.As(err, &cert) && cert.Renew != "":
+		return appproxy.Advice{Message: strings.TrimSuffix(err.Error(), "; run: "+cert.Renew), Command: cert.Renew}
+	case errors.As(err, &target):
+		return appproxy.Advice{Message: err.Error(), Command: target.renew}
+	}
+	a := appproxy.Advice{Message: plain.Line(err.Error(), 0), Hint: hint(err)}
+	if httproute.StatusOf(err) == http.StatusUnauthorized {
+		a.Hint, a.Command = "", renew
+	}
+	return a
+}
+
+// announce says how clients get in.
+func (c *proxyAppCmd) announce(a *announcement, cluster string, addr net.Addr) {
+	_, socket := addr.(*net.UnixAddr)
+	url := proxyURL(addr)
+	kind, clients := "Application", "clients connect without TLS"
+	switch c.Protocol {
+	case "http":
+		kind, a.Protocol = "HTTP application", &c.Protocol
+		if !socket {
+			a.URL = &url
+		}
+	case "tcp":
+		kind, a.Protocol = "TCP application", &c.Protocol
+	default:
+		if !socket {
+			clients += ", browsers by " + url
+		}
+	}
+	a.Intro = fmt.Sprintf("%s %q in cluster %s: %s.\n", kind, c.Name, plain.Line(cluster, 0), clients)
 }

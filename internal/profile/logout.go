@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // ErrFixed says that an identity file cannot lose a part of what it holds.
@@ -25,6 +26,36 @@ func (p *Profile) RemoveDB(name string) (removed []string, err error) {
 // kubeconfig.
 func (p *Profile) RemoveKube(name string) (removed []string, err error) {
 	return p.remove(KindKube, name, p.Paths().KubeConfig(p.Cluster, name))
+}
+
+// RemoveApp is the same for an app, with its local authority.
+func (p *Profile) RemoveApp(name string) (removed []string, err error) {
+	return p.remove(KindApp, name, p.Paths().AppLocalCA(p.Cluster, name))
+}
+
+// RemovableApps are the names in p.Cluster that RemoveApp has something to remove
+// for, sorted: also what is left of an app without its certificate.
+func (p *Profile) RemovableApps() ([]string, error) {
+	if p.IdentityFile != "" {
+		return nil, fmt.Errorf("%s: %w", p.IdentityFile, ErrFixed)
+	}
+	if err := CheckName("cluster", p.Cluster); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(p.Paths().ClusterDir(KindApp, p.Cluster))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		for _, suffix := range []string{extCert, extKey, suffixX509, suffixLocal} {
+			if name, ok := strings.CutSuffix(e.Name(), suffix); ok && name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
 }
 
 // remove removes a certificate and the file or directory beside it.

@@ -2,6 +2,7 @@ package profile
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -116,4 +117,80 @@ func TestRemoveDBRefuses(t *testing.T) {
 	if _, err := p.RemoveDB("pg"); !errors.Is(err, ErrFixed) {
 		t.Errorf("an identity file: %v", err)
 	}
+}
+
+// An app's own files go, in either layout and without its certificate too, and
+// neither those of another nor the key that all share.
+func TestRemoveApp(t *testing.T) {
+	for name, layout := range map[string]Layout{"v13": LayoutV13, "v17": LayoutV17} {
+		t.Run(name, func(t *testing.T) {
+			h, key := newHome(t), newKey()
+			h.login(layout, key, pkcs8(key))
+			for _, app := range []string{"web", "web2", "other-x509.pem"} {
+				h.tls(layout, KindApp, app, key, pkcs8(key), withApp(app))
+				h.write(h.paths.AppLocalCA(h.ca.cluster, app), nil)
+			}
+			h.write(h.paths.AppLocalCA(h.ca.cluster, "left"), nil)
+			h.write(filepath.Join(h.paths.ClusterDir(KindApp, h.ca.cluster), "notes.txt"), nil)
+			h.tls(layout, KindDB, "web", key, pkcs8(key), withDB("web"))
+			p := h.load()
+			names, err := p.RemovableApps()
+			check(t, err)
+			if d := cmp.Diff([]string{"left", "other-x509.pem", "web", "web2"}, names); d != "" {
+				t.Error(d)
+			}
+			gone := h.paths.Pair(layout, KindApp, p.Cluster, "web")
+			want := []string{gone.Cert, gone.Key, h.paths.AppLocalCA(p.Cluster, "web")}
+			if layout == LayoutV13 {
+				want = []string{gone.Cert, want[2]}
+			}
+			before := h.files()
+			removed, err := p.RemoveApp("web")
+			check(t, err)
+			if d := cmp.Diff(want, removed); d != "" {
+				t.Error(d)
+			}
+			left := h.files()
+			for _, path := range want {
+				delete(before, path)
+			}
+			if d := cmp.Diff(before, left); d != "" {
+				t.Errorf("more is gone, or less:\n%s", d)
+			}
+			var ce *CertError
+			if removed, err := p.RemoveApp("web"); !errors.As(err, &ce) || ce.Nearest != "web2" || removed != nil {
+				t.Errorf("again: %v, %v", removed, err)
+			}
+		})
+	}
+}
+
+// A cluster without apps has none to remove, and one with a bad name is not
+// looked for.
+func TestRemovableApps(t *testing.T) {
+	p := newHome(t).load()
+	if names, err := p.RemovableApps(); names != nil || err != nil {
+		t.Errorf("%v, %v", names, err)
+	}
+	p.Cluster = "../x"
+	if _, err := p.RemovableApps(); !errors.Is(err, ErrBadName) {
+		t.Error(err)
+	}
+	p.IdentityFile = "identity"
+	if _, err := p.RemovableApps(); !errors.Is(err, ErrFixed) {
+		t.Error(err)
+	}
+}
+
+// files are all that there are in the home.
+func (h *home) files() map[string]bool {
+	h.t.Helper()
+	all := map[string]bool{}
+	check(h.t, filepath.WalkDir(h.paths.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			all[path] = true
+		}
+		return err
+	}))
+	return all
 }

@@ -167,5 +167,9 @@ func CheckName(what, name string) error {
 		!strings.ContainsRune(name, filepath.Separator) && !strings.ContainsFunc(name, control) {
 		return nil
 	}
-	return fmt.Errorf("%w for a %s: %q", ErrBadName, what, name)
+	article := "a"
+	if strings.HasPrefix(what, "a") {
+		article = "an" // app resource
+	}
+	return fmt.Errorf("%w for %s %s: %q", ErrBadName, article, what, name)
 }

@@ -13,7 +13,7 @@
 // command that renews it.
 //
 // The package never prints or talks to the network, and writes nothing: all it
-// does to a login is to remove a certificate (RemoveDB, RemoveKube).
+// does to a login is to remove a certificate (RemoveDB, RemoveKube, RemoveApp).
 package profile
 
 import (

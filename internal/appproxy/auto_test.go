@@ -1,0 +1,176 @@
+package appproxy_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"tshx/internal/appproxy"
+	"tshx/internal/conn"
+	"tshx/internal/localproxy"
+)
+
+// echo is a TCP application for which the client speaks first.
+func echo(c net.Conn) {
+	io.Copy(c, c)
+	conn.CloseWrite(c)
+}
+
+// greet is one that speaks first itself.
+func greet(c net.Conn) {
+	io.WriteString(c, "220 hello\r\n")
+	echo(c)
+}
+
+func TestTCP(t *testing.T) {
+	for name, first := range map[string]string{
+		"line": "hello\r\n", "redis": "*1\r\n$4\r\nPING\r\n", "http2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "tls": "\x16\x03\x01\x00\x05hello",
+		"part of a request": "GET / HT",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, unused, func(w *world) { w.tcp = echo })
+			c, br := w.dial(first)
+			conn.CloseWrite(c)
+			b, err := io.ReadAll(br)
+			if string(b) != first || err != nil {
+				t.Errorf("%q, %v", b, err)
+			}
+			if e := <-w.closed; e.Reason != localproxy.EOF || e.Sent != int64(len(first)) || e.Received != e.Sent {
+				t.Errorf("closed %+v", e)
+			}
+		})
+	}
+}
+
+func unused(http.ResponseWriter, *http.Request) { panic("a request got through") }
+
+// A server that speaks first is heard, and by then its clients need not wait.
+func TestServerFirst(t *testing.T) {
+	w := newWorld(t, unused, func(w *world) { w.tcp = greet })
+	for i := range 2 {
+		_, br := w.dial("")
+		if line, err := br.ReadString('\n'); line != "220 hello\r\n" || err != nil {
+			t.Fatalf("%q, %v", line, err)
+		}
+		if i == 0 {
+			continue
+		}
+		// It is known to be one of TCP, so that no request is taken for one of HTTP.
+		_, br = w.dial("GET / HTTP/1.1\r\n\r\n")
+		br.ReadString('\n')
+		if line, err := br.ReadString('\n'); line != "GET / HTTP/1.1\r\n" || err != nil {
+			t.Errorf("%q, %v", line, err)
+		}
+	}
+}
+
+// A TCP application that speaks HTTP does not turn off the look at others.
+func TestHTTPByTunnel(t *testing.T) {
+	w := newWorld(t, hello, func(w *world) {
+		w.tcp = func(c net.Conn) { io.WriteString(c, "HTTP/1.1 408 Request Timeout\r\n\r\n") }
+	})
+	_, br := w.dial("")
+	if line, _ := br.ReadString('\n'); !strings.Contains(line, "408") {
+		t.Errorf("%q", line)
+	}
+	res, err := w.client().Get(w.url("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body := readAll(t, res.Body); body != "hello" {
+		t.Errorf("%q", body)
+	}
+}
+
+// A browser connects ahead of its requests. Once the application has shown that it
+// is one of HTTP, that is no client of TCP.
+func TestConnectAhead(t *testing.T) {
+	w := newWorld(t, hello, nil)
+	res, err := w.client().Get(w.url("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readAll(t, res.Body)
+	c, br := w.dial("")
+	time.Sleep(500 * time.Millisecond) // longer than a silent client is waited for otherwise
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+	if b, err := io.ReadAll(br); !strings.HasSuffix(string(b), "hello") || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+	if n := w.tunnels.Load(); n != 0 {
+		t.Errorf("%d tunnels", n)
+	}
+}
+
+// A request line may come in pieces.
+func TestPieces(t *testing.T) {
+	w := newWorld(t, hello, nil)
+	c, br := w.dial("")
+	for _, piece := range []string{"G", "ET /a", "?b HT", "TP/1.1\r\nHost: localhost\r\nConnec", "tion: close\r\n\r\n"} {
+		io.WriteString(c, piece)
+		time.Sleep(time.Millisecond) // so that they are pieces, most likely
+	}
+	if b, err := io.ReadAll(br); !strings.HasSuffix(string(b), "hello") || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// The application is not one of TCP, or down: that is reported.
+func TestNoTCP(t *testing.T) {
+	for first, want := range map[string]error{"hello\r\n": appproxy.ErrNoAnswer, "\x16\x03\x01\x00\x05hello": appproxy.ErrClientTLS} {
+		w := newWorld(t, unused, nil)
+		if got, _ := w.ask(first); got != "" {
+			t.Errorf("%q", got)
+		}
+		if err := <-w.reports; !errors.Is(err, want) {
+			t.Errorf("%q: %v", first, err)
+		}
+		if e := <-w.closed; e.Reason != localproxy.Refused {
+			t.Errorf("closed %+v", e)
+		}
+	}
+}
+
+func TestProtocols(t *testing.T) {
+	t.Run("http", func(t *testing.T) {
+		w := newWorld(t, hello, func(w *world) { w.options.Protocol, w.tcp = appproxy.HTTP, echo })
+		if got, _ := w.ask("hello there\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 400 ") {
+			t.Errorf("%q", got)
+		}
+		if got, _ := w.ask("\x16\x03\x01\x00\x05hello"); got != "" {
+			t.Errorf("%q", got)
+		}
+		if err := <-w.reports; !errors.Is(err, appproxy.ErrClientTLS) {
+			t.Error(err)
+		}
+		if w.tunnels.Load() != 0 {
+			t.Error("a tunnel")
+		}
+	})
+	t.Run("tcp", func(t *testing.T) {
+		w := newWorld(t, unused, func(w *world) { w.options.Protocol, w.tcp = appproxy.TCP, echo })
+		c, br := w.dial("GET / HTTP/1.1\r\n\r\n")
+		conn.CloseWrite(c)
+		if b, _ := io.ReadAll(br); string(b) != "GET / HTTP/1.1\r\n\r\n" {
+			t.Errorf("%q", b)
+		}
+	})
+}
+
+// Somebody who only looks whether the port is open costs no connection to the
+// proxy where it resets, and is no failure.
+func TestGoneAtOnce(t *testing.T) {
+	w := newWorld(t, unused, nil)
+	c, _ := w.dial("")
+	conn.Abort(c)
+	if e := <-w.closed; e.Reason != localproxy.ClientGone {
+		t.Errorf("closed %+v", e)
+	}
+	if len(w.reports) > 0 || w.tunnels.Load() > 0 {
+		t.Errorf("%d reports, %d tunnels", len(w.reports), w.tunnels.Load())
+	}
+}
