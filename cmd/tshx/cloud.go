@@ -1,0 +1,142 @@
+package main
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"tshx/internal/cloudproxy"
+	"tshx/internal/identity"
+	"tshx/internal/localproxy"
+	"tshx/internal/profile"
+	"tshx/internal/program"
+	"tshx/internal/tlsroute"
+)
+
+// cloudNames are the clouds for people.
+var cloudNames = map[string]string{cloudAWS: "AWS", cloudAzure: "Azure", cloudGCP: "Google Cloud"}
+
+// cloudApp is an app of the login that is the API of a cloud.
+type cloudApp struct {
+	Name    string
+	As      string // role, identity or account
+	Expires time.Time
+	cert    func() (*tls.Certificate, error) // reads it anew each time
+	renew   string
+}
+
+// title names the app in words to people.
+func (a cloudApp) title() string { return fmt.Sprintf("app %q", a.Name) }
+
+// route is how to get there. cert is asked for the certificate to show.
+func (a cloudApp) route(cert func() (*tls.Certificate, error)) cloudproxy.App {
+	return cloudproxy.App{Name: a.Name, Route: tlsroute.Route{Name: a.title(), ALPN: []string{tlsroute.ALPNHTTP1}, Certificate: cert}}
+}
+
+// certificate is the app's as a service shows it.
+func (a cloudApp) certificate() certificate {
+	return certificate{What: a.title(), Resource: a.Name, Read: a.cert, Expires: a.Expires, Renew: a.renew}
+}
+
+// cloudApp returns the app of this name. It must have a certificate that is valid,
+// and be of the cloud.
+func (l *login) cloudApp(cloud, name string) (cloudApp, error) {
+	a := cloudApp{
+		Name: name, renew: l.RenewCommand(profile.KindApp, name),
+		cert: func() (*tls.Certificate, error) { return l.AppCert(name) },
+	}
+	leaf, err := a.cert()
+	if err != nil {
+		return a, err
+	}
+	id, err := identity.FromCertificate(leaf.Leaf)
+	if err != nil {
+		return a, fmt.Errorf("%s certificate: %w", a.title(), err)
+	}
+	of, as := cloudRoute(id.App)
+	if of != cloud {
+		use := "tshx proxy app " + quote(name)
+		if of != "" {
+			use = "tshx proxy " + of + " --app " + quote(name)
+		}
+		return a, &notOfCloudError{program.Usagef("%s is not the API of %s; use: %s", a.title(), cloudNames[cloud], use)}
+	}
+	a.As, a.Expires = as, leaf.Leaf.NotAfter
+	return a, nil
+}
+
+// notOfCloudError says that an app is something else.
+type notOfCloudError struct{ error }
+
+func (e *notOfCloudError) Unwrap() error { return e.error }
+
+// cloudApps returns the apps of these names, each once, or else the only one that
+// the login has for the cloud.
+func (l *login) cloudApps(cloud string, names []string) ([]cloudApp, error) {
+	var apps []cloudApp
+	for _, name := range names {
+		if slices.ContainsFunc(apps, func(a cloudApp) bool { return a.Name == name }) {
+			continue
+		}
+		a, err := l.cloudApp(cloud, name)
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, a)
+	}
+	if len(names) > 0 {
+		return apps, nil
+	}
+	all, err := l.Apps()
+	if err != nil {
+		return nil, err
+	}
+	var first error // of one that may be of the cloud
+	var found []string
+	for _, name := range all {
+		a, err := l.cloudApp(cloud, name)
+		var other *notOfCloudError
+		switch {
+		case err == nil:
+			apps, found = append(apps, a), append(found, name)
+		case !errors.As(err, &other):
+			first = cmp.Or(first, err)
+		}
+	}
+	switch {
+	case len(apps) == 1:
+		return apps, nil
+	case len(apps) > 1:
+		return nil, program.Usagef("name an app with --app; of %s there are %s", cloudNames[cloud], some(found))
+	case first != nil:
+		return nil, first
+	}
+	missing := l.noApps("tsh apps login NAME")
+	missing.What = cloudNames[cloud] + " app certificate"
+	return nil, missing
+}
+
+// newCloudProxy starts a proxy for apps. certs are those to show for each; nil are
+// the login's. The rest of o is the caller's. The caller closes it.
+func (l *login) newCloudProxy(env *Env, apps []cloudApp, certs []func() (*tls.Certificate, error), o cloudproxy.Options) (*cloudproxy.Proxy, error) {
+	for i, a := range apps {
+		cert := a.cert
+		if certs != nil {
+			cert = certs[i]
+		}
+		o.Apps = append(o.Apps, a.route(cert))
+	}
+	o.Direct, o.Explain, o.Log, o.Now = l.egress.DialContext, explain, env.Log, env.Now
+	return cloudproxy.New(o)
+}
+
+// noSocket refuses --listen with the path of a socket.
+func (f *listenFlags) noSocket(clients string) error {
+	if _, socket := localproxy.SocketPath(string(f.Listen)); socket {
+		return program.Usagef("--listen %s: %s cannot use a socket; leave it out, or name a port", f.Listen, clients)
+	}
+	return nil
+}
