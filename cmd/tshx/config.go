@@ -35,7 +35,7 @@ func (c *configCmd) Run(env *Env, g *Globals) error {
 	if err != nil {
 		return fmt.Errorf("find this program's path: %w", err)
 	}
-	clusters := trustedClusters(lines, l.Name)
+	clusters, _ := authorities(lines, l.Name)
 	if len(clusters) == 0 {
 		clusters = []string{l.Cluster}
 	}
@@ -58,20 +58,25 @@ func (c *configCmd) block(w io.Writer, g *Globals, l *login, exe, cluster string
 			fmt.Fprintf(w, "    %s %s\n", o[0], sshQuote(absolute(o[1])))
 		}
 	}
+	line := g.sshProxyCommand(exe, cluster, l.WebAddr)
+	fmt.Fprintf(w, "\nHost *.%s !%s\n    Port %d\n    ProxyCommand %s %%r@%%h:%%p\n", cluster, l.Name, c.Port, line)
+}
+
+// sshProxyCommand begins the ProxyCommand of ssh_config(5) that leads to nodes
+// of a cluster: all but the node.
+func (g *Globals) sshProxyCommand(exe, cluster, proxy string, flags ...string) string {
 	command := []string{exe}
-	if g.Home != "" {
-		command = append(command, "--home="+absolute(g.Home))
-	}
-	if g.CAFile != "" {
-		command = append(command, "--ca-file="+absolute(g.CAFile))
+	for _, f := range [][2]string{{"--home=", g.Home}, {"--identity=", g.Identity}, {"--ca-file=", g.CAFile}} {
+		if f[1] != "" {
+			command = append(command, f[0]+absolute(f[1]))
+		}
 	}
 	if g.Insecure {
 		command = append(command, "--insecure")
 	}
-	command = append(command, "proxy", "ssh", "--cluster="+cluster, "--proxy="+l.WebAddr)
+	command = append(append(command, "proxy", "ssh", "--cluster="+cluster, "--proxy="+proxy), flags...)
 	// OpenSSH expands percent signs in a ProxyCommand.
-	line := strings.ReplaceAll(dbproxy.Quote(command), "%", "%%")
-	fmt.Fprintf(w, "\nHost *.%s !%s\n    Port %d\n    ProxyCommand %s %%r@%%h:%%p\n", cluster, l.Name, c.Port, line)
+	return strings.ReplaceAll(dbproxy.Quote(command), "%", "%%")
 }
 
 // absolute makes a path work from any directory. One that cannot be made so
@@ -84,29 +89,45 @@ func absolute(path string) string {
 }
 
 // sshQuote quotes a path for ssh_config(5), which also expands percent signs in
-// file names.
-func sshQuote(path string) string {
-	return `"` + strings.ReplaceAll(path, "%", "%%") + `"`
+// the file names of keys and of users' known hosts. OpenSSH before 8.7 knows no
+// backslashes.
+func sshQuote(path string) string { return sshWord(strings.ReplaceAll(path, "%", "%%")) }
+
+// sshWord quotes a word for ssh_config(5).
+func sshWord(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(s) {
+		// A backslash stands for itself, except before one of these.
+		if s[i] == '"' || s[i] == '\\' && (i+1 == len(s) || strings.IndexByte("\\\"'", s[i+1]) >= 0) {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String() + `"`
 }
 
-// trustedClusters finds the clusters in the @cert-authority lines of the proxy:
-// "host,cluster,*.cluster".
-func trustedClusters(knownHosts []byte, proxy string) []string {
-	var clusters []string
+// authorities are the @cert-authority lines of the proxy, "host,cluster,*.cluster
+// key", by cluster. proxy may be empty for a file that has only its lines.
+func authorities(knownHosts []byte, proxy string) (clusters []string, lines map[string][]string) {
+	lines = map[string][]string{}
 	for line := range bytes.Lines(knownHosts) {
 		fields := strings.Fields(string(line))
-		if len(fields) < 3 || fields[0] != "@cert-authority" {
+		if len(fields) < 4 || fields[0] != "@cert-authority" {
 			continue
 		}
 		patterns := strings.Split(fields[1], ",")
-		if !slices.Contains(patterns, proxy) {
+		if proxy != "" && !slices.Contains(patterns, proxy) {
 			continue
 		}
 		for _, p := range patterns {
-			if c, ok := strings.CutPrefix(p, "*."); ok && slices.Contains(patterns, c) && !slices.Contains(clusters, c) {
-				clusters = append(clusters, c)
+			if c, ok := strings.CutPrefix(p, "*."); ok && slices.Contains(patterns, c) {
+				if !slices.Contains(clusters, c) {
+					clusters = append(clusters, c)
+				}
+				lines[c] = append(lines[c], strings.Join(fields[2:4], " "))
 			}
 		}
 	}
-	return clusters
+	return clusters, lines
 }

@@ -14,6 +14,7 @@ import (
 type proxySSHCmd struct {
 	Cluster string `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"Cluster of the node. Default: the profile's."`
 	Login   string `short:"l" placeholder:"USER" env:"TELEPORT_LOGIN" help:"Login on the node, where the target names none."`
+	Default string `name:"default-port" hidden:"" placeholder:"PORT" help:"Port of the target that is as good as none."`
 	Target  string `arg:"" name:"[user@]host[:port]" help:"The node, as OpenSSH's %r@%h:%p gives it."`
 }
 
@@ -25,6 +26,9 @@ func (c *proxySSHCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	}
 	if user == "" {
 		user = c.Login
+	}
+	if node.Port == c.Default {
+		node.Port = ""
 	}
 	l, err := g.open(env, c.Cluster)
 	if err != nil {
