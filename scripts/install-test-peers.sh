@@ -19,8 +19,9 @@ if [ "${1-}" = --check ]; then
 	missing=
 	for p in postgres psql mariadbd mariadb mysql redis-server redis-cli sshd ssh scp sftp rsync \
 		nginx haproxy squid basic_ncsa_auth stunnel4 ip tc setpriv curl tsql aws \
-		clickhouse-server clickhouse-client mongosh ferretdb cassandra etcd kube-apiserver kubelet-stub kubectl; do
-		has "$p" || missing="$missing $p"
+		chromium-headless-shell \
+		clickhouse-server clickhouse-client mongosh ferretdb cassandra aws-server etcd kube-apiserver kubelet-stub kubectl; do
+		has "$p" || { [ "$p" = chromium-headless-shell ] && has chromium; } || missing="$missing $p"
 	done
 	[ -z "$missing" ] || echo "tests are skipped that need:$missing (see scripts/install-test-peers.sh)" >&2
 	exit 0
@@ -28,10 +29,10 @@ fi
 
 packages="gcc libc6-dev make
 	postgresql postgresql-client mariadb-server mariadb-client redis-server redis-tools
-	openssh-server openssh-client rsync nginx haproxy squid stunnel4 iproute2
+	openssh-server openssh-client rsync nginx libnginx-mod-stream haproxy squid stunnel4 iproute2
 	clickhouse-server clickhouse-client freetds-bin python3-cassandra"
 # Programs that are as good from elsewhere, and the packages that have them.
-elsewhere="curl:curl aws:awscli node:nodejs npm:npm"
+elsewhere="curl:curl aws:awscli node:nodejs npm:npm chromium-headless-shell:chromium-headless-shell"
 
 # What no package has. Neither npm nor Go needs to be root, and what fails here
 # is named by the tests that miss it.
@@ -68,6 +69,7 @@ for p in $packages; do
 	case $there in *" installed=$p "*) ;; *) missing="$missing $p" ;; esac
 done
 for p in $elsewhere; do
+	[ "${p%:*}" = chromium-headless-shell ] && has chromium && continue
 	has "${p%:*}" || missing="$missing ${p#*:}"
 done
 if [ -z "$missing" ] && has mysql; then
@@ -107,6 +109,8 @@ known=
 for p in $missing; do
 	if apt-cache show --no-all-versions "$p" >/dev/null 2>&1; then
 		known="$known $p"
+	elif [ "$p" = chromium-headless-shell ] && apt-cache show --no-all-versions chromium >/dev/null 2>&1; then
+		known="$known chromium" # older releases have the whole browser alone
 	else
 		echo "install-test-peers: this release has no package $p" >&2
 	fi

@@ -3,6 +3,8 @@
 // directory that a login would have left.
 //
 //	tshx-lab up             runs until interrupted
+//	tshx-lab agent          serves what the proxy cannot reach
+//	tshx-lab link           signs a browser in
 //	tshx-lab demo           walks through what tshx does
 package main
 
@@ -34,8 +36,10 @@ type Env struct {
 type CLI struct {
 	Verbose bool `short:"v" help:"Say on standard error what happens to each connection."`
 
-	Up   upCmd   `cmd:"" help:"Run a proxy with backends until interrupted, and write a login for it."`
-	Demo demoCmd `cmd:"" help:"Show ssh, a database, a TCP service and Kubernetes through tshx, directly and through a balancer."`
+	Up    upCmd    `cmd:"" help:"Run a proxy with backends until interrupted, and write a login for it."`
+	Agent agentCmd `cmd:"" help:"Serve what the proxy cannot reach, through a connection that this makes to it."`
+	Link  linkCmd  `cmd:"" help:"Print a link to the page of a running lab, which signs a browser in once."`
+	Demo  demoCmd  `cmd:"" help:"Show ssh, a database, a TCP service and Kubernetes through tshx, directly and through a balancer."`
 }
 
 const description = `A small access-proxy cluster on loopback, to try tshx against without a real one. Whoever can read its home directory gets a shell as you; it is for this machine only.`

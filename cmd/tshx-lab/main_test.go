@@ -204,6 +204,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"unknown command", []string{"down"}, exitUsage, "unexpected argument down"},
 		{"unknown flag", []string{"up", "--balancr"}, exitUsage, "unknown flag --balancr"},
+		{"bad proxy protocol", []string{"up", "--proxy-protocol", "v2"}, exitUsage, `--proxy-protocol "v2": use on or off`},
 		{"bad release", []string{"up", "--behave", "v9"}, exitUsage, `--behave "v9": use v14 or v17`},
 		{"bad layout", []string{"up", "--layout", "v9"}, exitUsage, `--layout "v9": use v14 or v17`},
 		{"bad duration", []string{"up", "--ttl", "soon"}, exitUsage, "--ttl"},

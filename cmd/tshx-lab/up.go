@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"tshx/internal/lab"
 	"tshx/internal/profile"
 	"tshx/internal/program"
+	"tshx/internal/proxyserver"
 )
 
 type upCmd struct {
@@ -23,6 +25,10 @@ type upCmd struct {
 	Behave string        `placeholder:"v14|v17" help:"Imitate this release of the proxy. Default: v17."`
 	Layout string        `placeholder:"v14|v17" help:"Write the home directory as this release does. Default: as --behave."`
 	TTL    time.Duration `name:"ttl" placeholder:"12h" default:"12h" help:"Lifetime of the certificates; negative for expired ones."`
+
+	AgentDir []string `name:"agent-dir" sep:"none" placeholder:"DIR" help:"Write the identity of an agent there, for tshx-lab agent; may be repeated. Default, where an agent is to serve something: agent in the directory of --dir."`
+
+	Proxied string `name:"proxy-protocol" placeholder:"on|off" help:"Demand a PROXY protocol header on each connection, as from a balancer, or refuse it. Default: take either."`
 	balancerFlags
 }
 
@@ -46,6 +52,9 @@ func (c *upCmd) Validate() error {
 		if value != "" && value != "v14" && value != "v17" {
 			return fmt.Errorf("%s %q: use v14 or v17", flag, value)
 		}
+	}
+	if p := proxyserver.ProxyProtocol(c.Proxied); !p.Valid() {
+		return fmt.Errorf("--proxy-protocol %q: use on or off", c.Proxied)
 	}
 	return nil
 }
@@ -92,6 +101,9 @@ func (c *upCmd) config() (lab.Config, error) {
 	}
 	if c.Behave != "" {
 		cfg.Behave = c.Behave
+	}
+	if c.Proxied != "" {
+		cfg.ProxyProtocol = proxyserver.ProxyProtocol(c.Proxied)
 	}
 	return cfg, c.balancerFlags.apply(&cfg)
 }
@@ -163,14 +175,27 @@ func (c *upCmd) write(l *lab.Lab, cfg lab.Config, dir string) (string, error) {
 		return "", err
 	}
 	line := fmt.Sprintf("ready: address=%s env=%s", l.Addr, env)
+	if c.TTL >= 0 {
+		line += " web=" + l.WebLink(l.Addr, w.options)
+	}
 	if l.BalancerAddr != "" {
 		if env, err = w.login("home-balancer", "env-balancer", l.BalancerAddr); err != nil {
 			return "", err
 		}
 		line += fmt.Sprintf(" balancer=%s balancer-env=%s", l.BalancerAddr, env)
 	}
+	agents := c.AgentDir
+	if len(agents) == 0 && cfg.ByAgent() {
+		agents = []string{filepath.Join(dir, "agent")}
+	}
+	for _, dir := range agents {
+		if err := l.WriteAgent(dir, cmp.Or(l.BalancerAddr, l.Addr)); err != nil {
+			return "", err
+		}
+		line += " agent=" + dir
+	}
 	for _, n := range cfg.Nodes {
-		if n.Addr == "" {
+		if n.Addr == "" && !n.Agent {
 			continue
 		}
 		if _, err := l.WriteNodeFiles(filepath.Join(dir, "nodes", n.Name), n.Name); err != nil {
@@ -198,7 +223,10 @@ type writer struct {
 	options lab.HomeOptions
 }
 
-func (w *writer) ca() string { return filepath.Join(w.dir, "ca.pem") }
+// caFile is the authority of the web certificate.
+const caFile = "ca.pem"
+
+func (w *writer) ca() string { return filepath.Join(w.dir, caFile) }
 
 // kubeconfigFile in a home keeps logins of a lab out of the user's own. Nothing
 // but "tshx kube login" writes it.

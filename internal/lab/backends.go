@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ import (
 // startBackends starts what is built in and lists all backends in o.
 func (l *Lab) startBackends(o *proxyserver.Options) error {
 	for _, n := range l.config.Nodes {
-		if n.Addr == "" {
+		if n.Addr == "" && !n.Agent {
 			node, err := newNode(l.Authority, n.Name, l.log)
 			if err != nil {
 				return err
@@ -33,7 +34,7 @@ func (l *Lab) startBackends(o *proxyserver.Options) error {
 		o.Nodes = append(o.Nodes, proxyserver.Node{Name: n.Name, Addr: n.Addr})
 	}
 	for _, db := range l.config.Databases {
-		if db.Addr == "" {
+		if db.Addr == "" && !db.Agent {
 			var err error
 			if db.Addr, err = l.builtinRedis(); err != nil {
 				return fmt.Errorf("start redis: %w", err)
@@ -46,16 +47,27 @@ func (l *Lab) startBackends(o *proxyserver.Options) error {
 		if err != nil {
 			return err
 		}
-		if u.Host == "" {
+		if u.Host == "" && a.AWS == nil && !a.Agent {
 			if u.Host, err = l.builtinApp(a.Name, u.Scheme); err != nil {
 				return err
 			}
 		}
-		o.Apps = append(o.Apps, proxyserver.App{Name: a.Name, URI: u.String(), PublicAddr: appAddr(a.Name)})
+		app := proxyserver.App{Name: a.Name, URI: u.String(), PublicAddr: appAddr(a.Name)}
+		if a.AWS != nil {
+			app.URI = cmp.Or(a.URI, awsConsole)
+			app.AWS = &proxyserver.AWS{
+				AccessKeyID: a.AWS.AccessKeyID, SecretAccessKey: a.AWS.SecretAccessKey, SessionToken: a.AWS.SessionToken,
+				Region: a.AWS.Region, Endpoints: a.AWS.Endpoints,
+			}
+		}
+		o.Apps = append(o.Apps, app)
 	}
 	for _, k := range l.config.Kube {
 		open := k.Load
-		if k.Kubeconfig == "" {
+		switch {
+		case k.Agent:
+			open = func() (proxyserver.Kube, error) { return proxyserver.Kube{Name: k.Name}, nil }
+		case k.Kubeconfig == "":
 			open = func() (proxyserver.Kube, error) { return l.builtinKube(k.Name) }
 		}
 		kube, err := open()

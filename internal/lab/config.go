@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,9 @@ type Config struct {
 	User         string                `yaml:"user"`   // empty: alice
 	Roles        []string              `yaml:"roles"`  // empty: access
 	Logins       []string              `yaml:"logins"` // SSH principals; empty: root and the user
+	// ProxyProtocol is on (each connection begins with a PROXY header, as those of a
+	// balancer in front that sends one), off (none may) or empty (as they like).
+	ProxyProtocol proxyserver.ProxyProtocol `yaml:"proxy_protocol"`
 	// TrustForwardedFor takes the client's address from X-Forwarded-For.
 	TrustForwardedFor bool          `yaml:"trust_x_forwarded_for"`
 	PingInterval      time.Duration `yaml:"ping_interval"` // zero: 30s
@@ -61,6 +65,8 @@ type Config struct {
 type Node struct {
 	Name string `yaml:"name"`
 	Addr string `yaml:"addr"`
+	// Agent: an agent serves it, and nothing here says where it is.
+	Agent bool `yaml:"agent"`
 }
 
 // Database is a database server. Without an address it is built in, which only
@@ -71,13 +77,49 @@ type Database struct {
 	Addr     string `yaml:"addr"`     // host:port or unix:/path
 	User     string `yaml:"user"`     // put into the certificate; may be empty
 	Database string `yaml:"database"` // likewise
+	// Agent: an agent serves it, and nothing here says where it is.
+	Agent bool `yaml:"agent"`
 }
 
-// App is a TCP or HTTP service. Without a host in its URI (tcp://, http://) it
-// is built in: an echo, and a page.
+// App is a TCP or HTTP service, or an account of a cloud. Without a host in its
+// URI (tcp://, http://) it is built in: an echo, and a page.
 type App struct {
 	Name string `yaml:"name"`
-	URI  string `yaml:"uri"`
+	URI  string `yaml:"uri"` // of an AWS account: may be empty
+	AWS  *AWS   `yaml:"aws"` // nil: no AWS account
+	// Whom the user's certificate of the app lets it be in the cloud. Only AWS
+	// accounts must have one, and have "arn:aws:iam::111122223333:role/lab" if it is
+	// empty.
+	AWSRole           string `yaml:"aws_role"` // ARN
+	AzureIdentity     string `yaml:"azure_identity"`
+	GCPServiceAccount string `yaml:"gcp_service_account"`
+	// Agent: an agent serves it, and nothing here says where it is.
+	Agent bool `yaml:"agent"`
+}
+
+// AWS is an account at Amazon, by the keys that requests are signed with, and
+// what stands in place of Amazon; see proxyserver.AWS.
+type AWS struct {
+	AccessKeyID     string            `yaml:"access_key_id"`
+	SecretAccessKey string            `yaml:"secret_access_key"`
+	SessionToken    string            `yaml:"session_token"`
+	Region          string            `yaml:"region"`
+	Endpoints       map[string]string `yaml:"endpoints"` // URLs by service; "" for all others
+}
+
+// What an AWS account has where the Config leaves it out.
+const (
+	awsConsole = "https://console.aws.amazon.com"
+	awsRole    = "arn:aws:iam::111122223333:role/lab"
+)
+
+// role is the ARN in the user's certificate of the app; empty if it is none of
+// AWS.
+func (a App) role() string {
+	if a.AWS == nil {
+		return a.AWSRole
+	}
+	return cmp.Or(a.AWSRole, awsRole)
 }
 
 // Kube is a Kubernetes cluster, reached as its administrator by a context of a
@@ -86,6 +128,8 @@ type Kube struct {
 	Name       string `yaml:"name"`
 	Kubeconfig string `yaml:"kubeconfig"` // path
 	Context    string `yaml:"context"`    // empty: the current one
+	// Agent: an agent serves it, and nothing here says where it is.
+	Agent bool `yaml:"agent"`
 }
 
 // Balancer is what stands in front of the proxy; see balancer.Options.
@@ -160,6 +204,9 @@ func (c *Config) check() error {
 	default:
 		return fmt.Errorf("key_algorithm: unknown %q: use rsa, ecdsa or ed25519", c.KeyAlgorithm)
 	}
+	if !c.ProxyProtocol.Valid() {
+		return fmt.Errorf("proxy_protocol: unknown %q: use on or off, or leave it out", c.ProxyProtocol)
+	}
 	if err := checkListen("listen", c.Listen); err != nil {
 		return err
 	}
@@ -172,6 +219,9 @@ func (c *Config) check() error {
 		if err := checkListen("balancer: listen", c.Balancer.Listen); err != nil {
 			return err
 		}
+	}
+	if err := c.checkAgents(false); err != nil {
+		return err
 	}
 	return c.checkBackends()
 }
@@ -256,13 +306,19 @@ func checkDatabase(db Database) error {
 	switch {
 	case !known:
 		return fmt.Errorf("database %q: unknown protocol %q", db.Name, db.Protocol)
-	case db.Addr == "" && db.Protocol != "redis":
+	case db.Addr == "" && db.Protocol != "redis" && !db.Agent:
 		return fmt.Errorf("database %q: needs an addr, for only redis is built in", db.Name)
 	}
 	return checkAddr("database "+db.Name, db.Addr)
 }
 
 func checkURI(a App) error {
+	if a.AWS != nil {
+		if a.AWS.AccessKeyID == "" || a.AWS.SecretAccessKey == "" {
+			return fmt.Errorf("app %q: aws: needs an access_key_id and a secret_access_key", a.Name)
+		}
+		a.URI = cmp.Or(a.URI, awsConsole)
+	}
 	u, err := url.Parse(a.URI)
 	if err != nil || !slices.Contains([]string{"tcp", "http", "https"}, u.Scheme) {
 		return fmt.Errorf("app %q: uri %q is neither tcp:// nor http:// nor https://", a.Name, a.URI)

@@ -18,6 +18,7 @@ func TestLoadConfig(t *testing.T) {
 cluster: c.example.com
 listen: 127.0.0.1:0
 behave: v14
+proxy_protocol: on
 key_algorithm: ecdsa
 user: bob
 logins: [bob]
@@ -48,7 +49,7 @@ balancer: {alpn: unasked, upgrades: websocket, refuse: 403, idle: 5s}
 	}
 	want := Config{
 		Cluster: "c.example.com", Listen: "127.0.0.1:0", Behave: "v14", KeyAlgorithm: "ecdsa", User: "bob", Logins: []string{"bob"},
-		TrustForwardedFor: true, PingInterval: 2 * time.Second,
+		ProxyProtocol: "on", TrustForwardedFor: true, PingInterval: 2 * time.Second,
 		Nodes: []Node{{Name: "node1"}, {Name: "node2", Addr: "127.0.0.1:22"}},
 		Databases: []Database{
 			{Name: "orders", Protocol: "postgres", Addr: "unix:/run/postgresql/.s.PGSQL.5432", User: "bob", Database: "orders"},
@@ -74,6 +75,7 @@ func TestConfigErrors(t *testing.T) {
 		{"unknown nested key", "nodes:\n  - {nam: x}\n", `line 2: unknown key "nam"`},
 		{"wrong type", "nodes: 5\n", "line 1: `5` is not what belongs here"},
 		{"no yaml", "a: [\n", "line 1:"},
+		{"proxy protocol", "proxy_protocol: v2\n", `proxy_protocol: unknown "v2": use on or off`},
 		{"behave", "behave: v9\n", `behave: unknown release "v9"`},
 		{"algorithm", "key_algorithm: dsa\n", `key_algorithm: unknown "dsa"`},
 		{"listen", "listen: 3080\n", `listen: "3080" is no host:port`},

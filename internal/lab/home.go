@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -55,6 +56,8 @@ type HomeOptions struct {
 	// Trust is whose authorities the home trusts in place of the lab's: the
 	// client will refuse the proxy.
 	Trust *proxyserver.Authority
+	// PinnedIP binds the certificates to an address.
+	PinnedIP string
 	// Mismatch writes keys that do not belong to the certificates.
 	Mismatch bool
 	// KubeUsers and KubeGroups, if not nil, take the place of the Config's.
@@ -189,7 +192,7 @@ func (h *home) writeRoutes() error {
 		}
 	}
 	for _, a := range h.lab.config.Apps {
-		if err := h.writeCert(profile.KindApp, a.Name, h.appRoute(a.Name)); err != nil {
+		if err := h.writeCert(profile.KindApp, a.Name, h.appRoute(a)); err != nil {
 			return err
 		}
 	}
@@ -256,6 +259,11 @@ func (lg *login) marshalKey(key crypto.Signer, forSSH bool) ([]byte, error) {
 
 // request asks for a certificate of the login's user with the route in id.
 func (lg *login) request(key crypto.Signer, id identity.Identity) proxyserver.UserRequest {
+	return proxyserver.UserRequest{Public: key.Public(), Identity: lg.identity(id), NotAfter: lg.notAfter}
+}
+
+// identity is the login's user with the route in id.
+func (lg *login) identity(id identity.Identity) identity.Identity {
 	c := lg.lab.config
 	traits, _ := json.Marshal(map[string][]string{"logins": c.Logins, "db_users": {"*"}, "db_names": {"*"}})
 	id.User, id.Roles, id.Logins, id.Traits = lg.user, c.Roles, append([]string{}, c.Logins...), string(traits)
@@ -272,8 +280,17 @@ func (lg *login) request(key crypto.Signer, id identity.Identity) proxyserver.Us
 			}
 		}
 	}
-	id.LoginIP = "127.0.0.1"
-	return proxyserver.UserRequest{Public: key.Public(), Identity: id, NotAfter: lg.notAfter}
+	for _, a := range c.Apps {
+		for list, one := range map[*[]string]string{
+			&id.AWSRoleARNs: a.role(), &id.AzureIdentities: a.AzureIdentity, &id.GCPServiceAccounts: a.GCPServiceAccount,
+		} {
+			if one != "" && !slices.Contains(*list, one) {
+				*list = append(*list, one)
+			}
+		}
+	}
+	id.LoginIP, id.PinnedIP = "127.0.0.1", lg.o.PinnedIP
+	return id
 }
 
 func (lg *login) dbRoute(db Database) identity.Identity {
@@ -283,12 +300,15 @@ func (lg *login) dbRoute(db Database) identity.Identity {
 	}
 }
 
-func (lg *login) appRoute(name string) identity.Identity {
+func (lg *login) appRoute(a App) identity.Identity {
 	session := make([]byte, 32)
 	rand.Read(session)
 	return identity.Identity{
 		Usage: []string{identity.UsageApps},
-		App:   identity.App{Name: name, SessionID: hex.EncodeToString(session), PublicAddr: appAddr(name), Cluster: lg.lab.config.Cluster},
+		App: identity.App{
+			Name: a.Name, SessionID: hex.EncodeToString(session), PublicAddr: appAddr(a.Name), Cluster: lg.lab.config.Cluster,
+			AWSRoleARN: a.role(), AzureIdentity: a.AzureIdentity, GCPServiceAccount: a.GCPServiceAccount,
+		},
 	}
 }
 

@@ -53,7 +53,12 @@ func (lg *login) identityFile() ([]byte, error) {
 func (lg *login) route() (identity.Identity, error) {
 	switch {
 	case lg.o.App != "":
-		return lg.appRoute(lg.o.App), nil
+		for _, a := range lg.lab.config.Apps {
+			if a.Name == lg.o.App {
+				return lg.appRoute(a), nil
+			}
+		}
+		return identity.Identity{}, fmt.Errorf("%w: %q", proxyserver.ErrUnknownApp, lg.o.App)
 	case lg.o.Kube != "":
 		for _, k := range lg.lab.config.Kube {
 			if k.Name == lg.o.Kube {

@@ -110,6 +110,7 @@ func (l *Lab) start() (err error) {
 		PublicAddr:        l.Addr,
 		MySQLVersion:      l.config.MySQLVersion,
 		TrustForwardedFor: l.config.TrustForwardedFor,
+		ProxyProtocol:     l.config.ProxyProtocol,
 		PingInterval:      l.config.PingInterval,
 		Log:               l.log,
 	}
@@ -167,11 +168,12 @@ func (l *Lab) startBalancer() error {
 }
 
 func (l *Lab) newBalancer(o balancer.Options) (*balancer.Balancer, error) {
-	cert, err := l.Authority.WebCertificate(host)
+	cert, err := l.Authority.WebCertificate(l.webNames()...)
 	if err != nil {
 		return nil, err
 	}
 	o.Upstream, o.Certificate, o.Log = l.upstream, cert, l.log
+	o.SendProxy = l.config.ProxyProtocol == proxyserver.ProxyProtocolOn
 	return balancer.New(o)
 }
 

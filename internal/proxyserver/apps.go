@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 
 	"tshx/internal/identity"
@@ -50,21 +49,46 @@ func (s *Server) serveHTTPApp(w http.ResponseWriter, r *http.Request, id identit
 		s.refused("app", clientAddr(r.Context()), err)
 		writeError(w, http.StatusForbidden, err.Error())
 		return
+	case a.AWS != nil:
+		s.serveAWS(w, r, id, a)
+		return
 	case u.Scheme != "http" && u.Scheme != "https":
 		writeError(w, http.StatusBadRequest, fmt.Sprintf("app %q does not speak http", a.Name))
 		return
 	}
-	p := &httputil.ReverseProxy{
-		Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.SetURL(u)
-			pr.Out.Host = pr.In.Host
-			pr.SetXForwarded()
-		},
-		Transport: s.appTransport,
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			s.refused("app "+a.Name, clientAddr(r.Context()), err)
-			writeError(w, http.StatusBadGateway, fmt.Sprintf("app %q: %v", a.Name, err))
-		},
+	s.forwardApp(w, r, s.apps[a.Name])
+}
+
+// makeApps sets up the ways to the HTTP apps.
+func (s *Server) makeApps() error {
+	s.apps = make(map[string]*httpBackend)
+	for _, a := range s.opts.Apps {
+		u, err := url.Parse(a.URI)
+		if err != nil {
+			return fmt.Errorf("app %q: %w", a.Name, err)
+		}
+		if u.Scheme == "http" || u.Scheme == "https" {
+			s.apps[a.Name] = s.newHTTPBackend(kindApp, a.Name, u, nil)
+		}
 	}
-	p.ServeHTTP(w, r)
+	return nil
+}
+
+// forwardApp sends a request to an app. It stays as it is, but for what says
+// where it comes from.
+func (s *Server) forwardApp(w http.ResponseWriter, r *http.Request, b *httpBackend) {
+	f := &forward{httpBackend: b, client: r}
+	f.prepare = func(out *http.Request) error {
+		u, err := b.at(r.URL.EscapedPath(), r.URL.RawQuery)
+		out.URL = u // and the host as the client has it
+		return err
+	}
+	f.refuse = func(w http.ResponseWriter, err error) {
+		status := http.StatusBadGateway
+		if timedOut(err) {
+			status = http.StatusGatewayTimeout
+		}
+		s.portal.Message(w, r, status, fmt.Sprintf("The app %q does not answer", b.to.Name), "What the proxy got: "+err.Error())
+	}
+	f.serve(w)
 }

@@ -11,7 +11,9 @@ import (
 	"math/big"
 	"net"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/crypto/ssh"
 
@@ -158,10 +160,32 @@ func (a *Authority) HostCertificate(hosts ...string) (tls.Certificate, error) {
 }
 
 // WebCertificate issues the certificate of the proxy's web listener, or of a
-// balancer in front of it.
+// balancer in front of it, for the names of both the proxy and its apps. Names
+// right below the proxy's are in it, too; that alone would not do, for browsers
+// take no wildcard below a name as short as localhost.
 func (a *Authority) WebCertificate(hosts ...string) (tls.Certificate, error) {
-	names := append(slices.Clone(loopback), hosts...)
+	names := slices.Clone(loopback)
+	below := func(host string) bool {
+		_, parent, _ := strings.Cut(host, ".")
+		return slices.Contains(names, parent)
+	}
+	for _, host := range hosts {
+		if !isHost(host) {
+			continue // no browser could ask for it
+		}
+		if net.ParseIP(host) == nil && !below(host) {
+			names = append(names, "*."+host)
+		}
+		names = append(names, host)
+	}
 	return a.Web.serverCertificate(a.Algorithm, pkix.Name{CommonName: names[len(names)-1]}, unique(names))
+}
+
+// isHost reports whether a name can be that of a host.
+func isHost(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_.:", r)
+	})
 }
 
 // UserRequest asks for a user's certificate.

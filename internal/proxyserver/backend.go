@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tshx/internal/conn"
+	"tshx/internal/reversetunnel"
 )
 
 // dialTimeout bounds the way from the proxy to a backend.
@@ -17,20 +18,24 @@ const dialTimeout = 15 * time.Second
 type resource struct {
 	Kind   string // one of the kinds below
 	Name   string
-	Addr   string   // host:port or unix:/path
+	ID     string   // host UUID of a node; may be empty
+	Addr   string   // host:port or unix:/path; empty: an agent serves it
 	Client net.Addr // who it is for, where that is known
 }
 
 // The kinds of resources (docs/protocol.md, "Reverse tunnels").
 const (
-	kindNode = "node"
-	kindDB   = "db"
-	kindApp  = "app"
-	kindKube = "kube"
+	kindNode = reversetunnel.KindNode
+	kindDB   = reversetunnel.KindDB
+	kindApp  = reversetunnel.KindApp
+	kindKube = reversetunnel.KindKube
 )
 
-// dial connects to a backend.
+// dial connects to a backend, through an agent where it has no address.
 func (s *Server) dial(ctx context.Context, r resource) (net.Conn, error) {
+	if r.Addr == "" {
+		return s.agents.dial(ctx, r)
+	}
 	network, addr := "tcp", r.Addr
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		network, addr = "unix", path

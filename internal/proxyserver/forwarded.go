@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"tshx/internal/upgrade"
 )
 
 const headerForwardedFor = "X-Forwarded-For"
@@ -16,13 +18,15 @@ const headerForwardedFor = "X-Forwarded-For"
 // the request, its context and the stream of an upgrade, where the proxy is
 // told to trust that header. More than one address is refused: it cannot be
 // known which balancer put in which (docs/protocol.md, "Server half details").
+// Inside of an upgrade the header is not looked at: no balancer sees into it, so
+// that it can only be the client's own.
 func (s *Server) forwardedFor(next http.Handler) http.Handler {
 	if !s.opts.TrustForwardedFor {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		values := r.Header.Values(headerForwardedFor)
-		if len(values) == 0 {
+		if len(values) == 0 || insideUpgrade(r.Context()) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -55,7 +59,33 @@ func parseForwardedFor(values []string, port uint16) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ip.Unmap(), port), nil
 }
 
-type clientAddrKey struct{}
+// tellClient has a backend know the client's address, in place of what the client
+// says itself. out is made in the context of the client's request.
+func tellClient(out *http.Request) {
+	out.Header.Del(headerForwardedFor)
+	client := clientAddr(out.Context())
+	if client == nil {
+		return
+	}
+	if host, _, err := net.SplitHostPort(client.String()); err == nil {
+		out.Header.Set(headerForwardedFor, host)
+	}
+}
+
+type (
+	clientAddrKey    struct{}
+	insideUpgradeKey struct{}
+)
+
+// withClient returns the context of the requests that come by c.
+func withClient(ctx context.Context, c net.Conn) context.Context {
+	if upgrade.IsStream(c) {
+		ctx = context.WithValue(ctx, insideUpgradeKey{}, true)
+	}
+	return withClientAddr(ctx, c.RemoteAddr())
+}
+
+func insideUpgrade(ctx context.Context) bool { return ctx.Value(insideUpgradeKey{}) != nil }
 
 func withClientAddr(ctx context.Context, a net.Addr) context.Context {
 	return context.WithValue(ctx, clientAddrKey{}, a)

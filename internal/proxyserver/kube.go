@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -23,7 +22,7 @@ import (
 // proxy itself logs in with must have that right.
 type Kube struct {
 	Name   string
-	Server string // its URL: https://host:port, http:// or with a path
+	Server string // its URL: https://host:port, http:// or with a path; empty: an agent serves it
 	// TLS verifies the server and may log in with a certificate. Nil: the
 	// system's authorities, and none.
 	TLS   *tls.Config
@@ -51,7 +50,7 @@ func (s *Server) makeKube() error {
 	}
 	k := &kubeFront{server: s, backends: make(map[string]*kubeBackend), queue: accept.NewQueue(&net.TCPAddr{})}
 	for _, o := range s.opts.Kubes {
-		b, err := newKubeBackend(o)
+		b, err := s.newKubeBackend(o)
 		if err != nil {
 			return fmt.Errorf("kube cluster %q: %w", o.Name, err)
 		}
@@ -64,7 +63,7 @@ func (s *Server) makeKube() error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return withClientAddr(ctx, c.RemoteAddr())
+			return withClient(ctx, c)
 		},
 	}
 	s.kube = k
@@ -89,7 +88,7 @@ func (k *kubeFront) close() {
 	k.queue.Close()
 	k.http.Close()
 	for _, b := range k.backends {
-		b.reads.CloseIdleConnections()
+		b.close()
 	}
 }
 
@@ -106,14 +105,7 @@ func (k *kubeFront) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeStatus(w, err)
 		return
 	}
-	f := &kubeForward{kubeBackend: b, path: path, as: as, server: k.server}
-	// Otherwise what is left of a body is lost once the answer begins.
-	http.NewResponseController(w).EnableFullDuplex()
-	if upgradeOf(r.Header) != "" {
-		f.upgrade(w, r)
-		return
-	}
-	f.reverse().ServeHTTP(w, r)
+	b.forward(r, path, as).serve(w)
 }
 
 // route returns where a request goes and the escaped path that it has there. The
@@ -143,13 +135,4 @@ func (k *kubeFront) route(id identity.Identity, path string) (*kubeBackend, stri
 		return nil, "", &kubeError{http.StatusNotFound, fmt.Errorf("%q in cluster %q: %w", name, teleport, ErrUnknownKube)}
 	}
 	return b, path, nil
-}
-
-// kubeURL is the URL of an escaped path and a query at an API server.
-func (b *kubeBackend) kubeURL(path, query string) (*url.URL, error) {
-	u := *b.url
-	escaped := strings.TrimSuffix(u.EscapedPath(), "/") + path
-	plain, err := url.PathUnescape(escaped)
-	u.Path, u.RawPath, u.RawQuery = plain, escaped, query
-	return &u, err
 }

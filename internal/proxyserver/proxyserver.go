@@ -11,7 +11,7 @@
 // endpoint are fed back into the same Mux. Routes and rights are what the
 // client's certificate says and what Options lists.
 //
-// It has no users, no roles, no agents and no audit log, and hands out
+// It has no users, no roles and no audit log, and hands out
 // certificates to whoever holds its Authority: it is not a proxy to put in
 // front of anything that matters.
 package proxyserver
@@ -42,6 +42,15 @@ type Options struct {
 	KubeAddr, AuthAddr string
 	// TrustForwardedFor takes the client's address from X-Forwarded-For.
 	TrustForwardedFor bool
+	// ProxyProtocol is what is done with PROXY protocol headers.
+	ProxyProtocol ProxyProtocol
+	// ID is the host UUID of this proxy; empty makes one up. Agents are told to keep
+	// a tunnel to it and to each of Peers, the IDs of the cluster's other proxies.
+	ID    string
+	Peers []string
+	// HeartbeatInterval is how often agents ping; zero means 5 min. Three that are
+	// missed end a tunnel.
+	HeartbeatInterval time.Duration
 	// PingInterval is the time between pings; zero means 30 s.
 	PingInterval time.Duration
 	// Log gets one line for each connection at its end. Nil drops them.
@@ -75,21 +84,23 @@ func V17() Behavior {
 type Node struct {
 	Name string // host name in the cluster
 	ID   string // its host UUID; may be empty
-	Addr string // host:port to dial
+	Addr string // host:port to dial; empty: an agent serves it
 }
 
 // Database is a backend that database certificates open.
 type Database struct {
 	Name     string
 	Protocol string // "postgres", "cockroachdb", "mysql", "redis", ...
-	Addr     string // host:port or unix:/path; spoken to without TLS
+	Addr     string // host:port or unix:/path; spoken to without TLS; empty: an agent serves it
 }
 
 // App is a backend that app certificates open.
 type App struct {
 	Name       string
-	URI        string // tcp://host:port, http:// or https://
+	URI        string // tcp://host:port, http:// or https://; http:// or tcp:// alone: an agent serves it
 	PublicAddr string // empty: the name below the proxy's host
+	// AWS, if not nil, makes the app an account at Amazon; then URI is only shown.
+	AWS *AWS
 }
 
 // Errors that refuse a route to a client.

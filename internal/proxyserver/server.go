@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"tshx/internal/accept"
 	"tshx/internal/tlsroute"
+	"tshx/internal/webportal"
 )
 
 // Server is a running proxy. New starts it, Close ends it.
@@ -27,14 +29,17 @@ type Server struct {
 	clientTLS *tls.Config // inner and in-protocol TLS of databases: requires a certificate
 	ssh       *ssh.ServerConfig
 
-	web          *accept.Queue
-	http         *http.Server
-	appTransport *http.Transport
-	kube         *kubeFront // nil without Kubes
+	web    *accept.Queue
+	http   *http.Server
+	portal *webportal.Portal
+	apps   map[string]*httpBackend // those that speak HTTP, by name
+	kube   *kubeFront              // nil without Kubes
+	aws    map[string]*awsBackend  // by the name of the app
 
 	ctx    context.Context // of all connections, ended by Close
 	cancel context.CancelFunc
 	set    accept.Set
+	agents *agents
 	conns  atomic.Int64
 
 	mu         sync.Mutex
@@ -50,20 +55,33 @@ func New(o Options) (*Server, error) {
 	if o.Authority == nil {
 		return nil, errors.New("proxy server needs an authority")
 	}
+	if !o.ProxyProtocol.Valid() {
+		return nil, fmt.Errorf("proxy server: unknown proxy_protocol %q: use on, off or nothing", o.ProxyProtocol)
+	}
 	if o.Behavior == (Behavior{}) {
 		o.Behavior = V17()
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: o, log: o.Log, publicAddr: o.PublicAddr, appTransport: &http.Transport{}}
+	s := &Server{opts: o, log: o.Log, publicAddr: o.PublicAddr}
 	if err := s.makeTLS(); err != nil {
 		return nil, err
 	}
 	if err := s.makeSSH(); err != nil {
 		return nil, err
 	}
+	if err := s.makeApps(); err != nil {
+		return nil, err
+	}
+	if err := s.makeAWS(); err != nil {
+		return nil, err
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if err := s.makeAgents(); err != nil {
+		s.cancel()
+		return nil, err
+	}
 	if err := s.makeKube(); err != nil {
 		s.cancel()
 		return nil, err
@@ -80,7 +98,7 @@ func (s *Server) makeTLS() error {
 	if err != nil {
 		return err
 	}
-	web, err := a.WebCertificate(s.publicHost())
+	web, err := a.WebCertificate(s.webNames()...)
 	if err != nil {
 		return err
 	}
@@ -143,10 +161,6 @@ func (s *Server) forward(route, addr string) tlsroute.Handler {
 	}}
 }
 
-// serveAgent ends a reverse tunnel: there are no agents here, but clients use
-// the name to find out whether the proxy itself answers.
-func (s *Server) serveAgent(_ context.Context, c net.Conn, _ tlsroute.Info) { c.Close() }
-
 // Serve accepts connections from ln until ctx ends, ln is closed or s is; all
 // of these end it with nil. It closes ln; the connections stay until they end
 // or s is closed. It may be called for several listeners at once.
@@ -165,7 +179,15 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 // ServeConn serves c in the background and owns it.
 func (s *Server) ServeConn(c net.Conn) {
-	s.set.Go(c, func(c net.Conn) { s.mux.ServeConn(s.ctx, c, nil) })
+	s.set.Go(c, func(c net.Conn) {
+		client, err := s.opts.ProxyProtocol.client(c)
+		if err != nil {
+			c.Close()
+			s.refused("proxy protocol", c.RemoteAddr(), err)
+			return
+		}
+		s.mux.ServeConn(s.ctx, client, nil)
+	})
 }
 
 // Conns returns how many connections are open.
@@ -178,6 +200,7 @@ func (s *Server) CloseConns() { s.set.CloseConns() }
 // then closes s.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopAccepting()
+	s.agents.drain()
 	idle := make(chan struct{})
 	go func() { s.set.Wait(); close(idle) }()
 	select {
@@ -196,13 +219,19 @@ func (s *Server) Close() error {
 	s.cancel()
 	s.set.Close()
 	s.web.Close()
+	s.portal.Close()
 	err := s.http.Close()
 	if s.kube != nil {
 		s.kube.close()
 	}
 	s.set.Wait()
 	s.done.Wait()
-	s.appTransport.CloseIdleConnections()
+	for _, b := range s.apps {
+		b.close()
+	}
+	for _, b := range s.aws {
+		b.close()
+	}
 	return err
 }
 

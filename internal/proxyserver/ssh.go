@@ -135,7 +135,7 @@ func (s *Server) serveSubsystem(ctx context.Context, sc ssh.ConnMetadata, ch ssh
 	node, err := s.node(target)
 	var nc net.Conn
 	if err == nil {
-		if nc, err = s.dial(ctx, resource{Kind: kindNode, Name: node.Name, Addr: node.Addr, Client: client}); err != nil {
+		if nc, err = s.dial(ctx, resource{Kind: kindNode, Name: node.Name, ID: node.ID, Addr: node.Addr, Client: client}); err != nil {
 			err = fmt.Errorf("node %q cannot be reached: %w", node.Name, err)
 		}
 	}
@@ -181,7 +181,7 @@ func (s *Server) node(t target) (Node, error) {
 		return Node{}, fmt.Errorf("cluster %q is not known to this proxy", t.Cluster)
 	}
 	var found []Node
-	for _, n := range s.opts.Nodes {
+	for _, n := range s.nodes() {
 		if n.Addr == net.JoinHostPort(t.Host, t.Port) {
 			return n, nil
 		}

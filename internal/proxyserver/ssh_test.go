@@ -72,7 +72,7 @@ func FuzzParseTarget(f *testing.F) {
 }
 
 func TestNodeLookup(t *testing.T) {
-	s := &Server{opts: Options{Authority: testAuthority(), Nodes: []Node{
+	s := &Server{agents: &agents{}, opts: Options{Authority: testAuthority(), Nodes: []Node{
 		{Name: "node1", ID: "id-1", Addr: "10.0.0.1:3022"},
 		{Name: "twin", Addr: "10.0.0.2:22"},
 		{Name: "twin", Addr: "10.0.0.3:23"},

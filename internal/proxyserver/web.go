@@ -40,15 +40,16 @@ func (s *Server) makeWeb() {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, "no such path: "+r.URL.Path)
 	})
+	s.makePortal()
 	s.web = accept.NewQueue(&net.TCPAddr{})
 	s.http = &http.Server{
-		Handler:           s.forwardedFor(s.appsFirst(mux)),
+		Handler:           s.forwardedFor(s.appsFirst(s.portal.Handler(mux))),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return withClientAddr(ctx, c.RemoteAddr())
+			return withClient(ctx, c)
 		},
 	}
 }

@@ -106,7 +106,7 @@ func TestWebProtocols(t *testing.T) {
 
 func TestWebNotFound(t *testing.T) {
 	f := start(t, Options{})
-	resp, body := get(t, f.client(nil), "https://"+f.addr+"/web/login")
+	resp, body := get(t, f.client(nil), "https://"+f.addr+"/web/nothing")
 	var doc struct{ Error struct{ Message string } }
 	if err := json.Unmarshal([]byte(body), &doc); err != nil || doc.Error.Message == "" {
 		t.Errorf("body %q: %v", body, err)

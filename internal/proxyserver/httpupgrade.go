@@ -44,27 +44,27 @@ func dropHops(h http.Header) {
 // upgrade sends a request for another protocol on a connection of its own, and
 // carries that protocol with its half-closes. net/http would end a broken stream
 // like one that is complete.
-func (f *kubeForward) upgrade(w http.ResponseWriter, r *http.Request) {
-	protocol := upgradeOf(r.Header)
-	out := r.Clone(r.Context())
+func (f *forward) upgrade(w http.ResponseWriter) {
+	protocol, ctx := upgradeOf(f.client.Header), f.client.Context()
+	out := f.client.Clone(ctx)
 	dropHops(out.Header)
 	out.Header.Set("Connection", "Upgrade")
 	out.Header.Set("Upgrade", protocol)
-	if err := f.prepare(out, r.URL.RawQuery); err != nil {
-		f.failed(w, r, err)
+	if err := f.ready(out); err != nil {
+		f.failed(w, err)
 		return
 	}
-	up, err := f.dial(r.Context(), "", "")
+	up, err := f.dial(ctx)
 	if err != nil {
-		f.failed(w, r, err)
+		f.failed(w, err)
 		return
 	}
-	stop := context.AfterFunc(r.Context(), func() { up.Close() })
+	stop := context.AfterFunc(ctx, func() { up.Close() })
 	br := bufio.NewReader(up)
-	res, err := kubeExchange(up, br, out)
+	res, err := exchange(up, br, out)
 	switch {
 	case err != nil:
-		f.failed(w, r, err)
+		f.failed(w, err)
 	case res.StatusCode != http.StatusSwitchingProtocols:
 		dropHops(res.Header)
 		maps.Copy(w.Header(), res.Header)
@@ -74,18 +74,18 @@ func (f *kubeForward) upgrade(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	case !strings.EqualFold(upgradeOf(res.Header), protocol):
-		f.failed(w, r, fmt.Errorf("asked for the protocol %q, and got %q", protocol, upgradeOf(res.Header)))
+		f.failed(w, fmt.Errorf("asked for the protocol %q, and got %q", protocol, upgradeOf(res.Header)))
 	case stop():
 		early, _ := br.Peek(br.Buffered())
-		f.join(w, r, res, conn.Buffered(up, early))
+		f.join(w, res, conn.Buffered(up, early))
 		return
 	}
 	stop()
 	up.Close()
 }
 
-// kubeExchange writes a request and reads its final answer.
-func kubeExchange(up net.Conn, br *bufio.Reader, out *http.Request) (*http.Response, error) {
+// exchange writes a request and reads its final answer.
+func exchange(up net.Conn, br *bufio.Reader, out *http.Request) (*http.Response, error) {
 	if err := out.Write(up); err != nil {
 		return nil, err
 	}
@@ -101,11 +101,11 @@ func kubeExchange(up net.Conn, br *bufio.Reader, out *http.Request) (*http.Respo
 }
 
 // join passes the answer on, and from then on bytes both ways. It owns up.
-func (f *kubeForward) join(w http.ResponseWriter, r *http.Request, res *http.Response, up net.Conn) {
+func (f *forward) join(w http.ResponseWriter, res *http.Response, up net.Conn) {
 	client, buffers, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		up.Close()
-		f.failed(w, r, err)
+		f.failed(w, err)
 		return
 	}
 	early, _ := buffers.Reader.Peek(buffers.Reader.Buffered())
@@ -117,6 +117,7 @@ func (f *kubeForward) join(w http.ResponseWriter, r *http.Request, res *http.Res
 		up.Close()
 		return
 	}
-	st, err := conn.Splice(r.Context(), client, up)
-	f.server.finished("kube "+f.Name, clientAddr(r.Context()), st, err)
+	ctx := f.client.Context()
+	st, err := conn.Splice(ctx, client, up)
+	f.server.finished(f.to.Kind+" "+f.to.Name, clientAddr(ctx), st, err)
 }
