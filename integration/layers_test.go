@@ -35,6 +35,7 @@ var layers = map[string]layer{
 	"internal/trust":      {0, nothing},
 	"internal/kubeconfig": {0, nothing},
 	"internal/conn":       {0, nothing},
+	"internal/localca":    {0, nothing},
 	"internal/identity":   {0, nothing},
 	"internal/sockets":    {0, nothing},
 	"internal/child":      {0, nothing},
@@ -47,22 +48,29 @@ var layers = map[string]layer{
 	"internal/egress":  {1, []string{"conn", "plain", "trust"}},
 	"internal/upgrade": {1, []string{"conn", "plain", "trust"}},
 
-	"internal/tlsroute": {2, []string{"upgrade", "conn", "identity", "trust"}},
+	"internal/httpserve": {2, []string{"accept", "conn"}},
+	"internal/tlsroute":  {2, []string{"upgrade", "conn", "identity", "trust"}},
+	"internal/survey":    {2, []string{"upgrade", "plain", "trust"}},
 
+	"internal/httproute":  {3, []string{"tlsroute", "upgrade", "conn"}},
 	"internal/localproxy": {3, []string{"accept", "conn", "sockets"}},
 
-	"internal/dbproxy":   {4, []string{"tlsroute", "conn", "identity"}},
-	"internal/kubeproxy": {4, []string{"localproxy", "tlsroute", "upgrade", "accept", "conn"}},
-	"internal/sshproxy":  {4, []string{"conn", "plain"}},
+	"internal/appproxy":   {4, []string{"httproute", "httpserve", "localproxy", "tlsroute", "conn"}},
+	"internal/dbproxy":    {4, []string{"tlsroute", "conn", "identity"}},
+	"internal/cloudproxy": {4, []string{"httproute", "httpserve", "localca", "localproxy", "tlsroute", "conn"}},
+	"internal/kubeproxy":  {4, []string{"httproute", "httpserve", "localca", "localproxy", "tlsroute", "conn"}},
+	"internal/sshproxy":   {4, []string{"conn", "plain"}},
 
 	"cmd/tshx": {5, anything},
 
-	"internal/proxyserver": {levelTest, []string{"tlsroute", "upgrade", "accept", "conn", "identity"}},
-	"internal/balancer":    {levelTest, anything},
-	"internal/lab":         {levelTest + 1, anything},
-	"cmd/tshx-lab":         {levelTest + 2, anything},
-	"integration":          {levelTest + 2, anything},
-	"integration/peer":     {levelTest, nothing},
+	"internal/proxyserver":   {levelTest + 1, []string{"tlsroute", "upgrade", "accept", "conn", "identity", "plain", "reversetunnel", "webportal"}},
+	"internal/webportal":     {levelTest, []string{"identity"}},
+	"internal/reversetunnel": {levelTest, []string{"tlsroute", "conn", "plain"}},
+	"internal/balancer":      {levelTest, anything},
+	"internal/lab":           {levelTest + 2, anything},
+	"cmd/tshx-lab":           {levelTest + 3, anything},
+	"integration":            {levelTest + 3, anything},
+	"integration/peer":       {levelTest, nothing},
 }
 
 // allows reports whether the package l may import other.

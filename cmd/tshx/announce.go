@@ -49,12 +49,17 @@ type announcement struct {
 	CAFile      *string           `json:"ca_file"` // the files are for clients that do TLS themselves
 	CertFile    *string           `json:"cert_file"`
 	KeyFile     *string           `json:"key_file"`
+	Protocol    *string           `json:"protocol"`   // of an application, http or tcp, where that is known
 	Kubeconfig  *string           `json:"kubeconfig"` // to be used in place of the user's
 	// Contexts are those in it that lead here.
 	Contexts []announcedContext `json:"contexts"`
 
 	// Connect is the line for people's shells; nil is CommandLine.
 	Connect *string `json:"-"`
+
+	// Script is what shells or programs read besides, in the format that was asked
+	// for; whole lines. It may hold secrets.
+	Script string `json:"-"`
 
 	// Intro is what only people read: whole lines, fit for a terminal.
 	Intro string `json:"-"`
@@ -155,6 +160,7 @@ func (a *announcement) print(w io.Writer, format string) error {
 			}
 			b.WriteString(comment + line)
 		}
+		b.WriteString(a.Script)
 	}
 	if _, err := w.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("write standard output: %w", err)

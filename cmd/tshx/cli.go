@@ -47,6 +47,46 @@ var commands = []command{
 			Kubectl kubectlCmd `cmd:"" name:"kubectl" passthrough:"" help:"Run kubectl, behind a local proxy where it needs one."`
 		}{}
 	}},
+	{"apps", func([]string) any {
+		return &struct {
+			Apps appsCmd `cmd:"" name:"apps" aliases:"app" help:"Look at applications, and how to use them."`
+		}{}
+	}},
+	{"ssh", func([]string) any {
+		return &struct {
+			SSH sshCmd `cmd:"" name:"ssh" passthrough:"" help:"Run OpenSSH's ssh to nodes of the cluster."`
+		}{}
+	}},
+	{"scp", func([]string) any {
+		return &struct {
+			SCP scpCmd `cmd:"" name:"scp" passthrough:"" help:"Run OpenSSH's scp to and from nodes of the cluster."`
+		}{}
+	}},
+	{"sftp", func([]string) any {
+		return &struct {
+			SFTP sftpCmd `cmd:"" name:"sftp" passthrough:"" help:"Run OpenSSH's sftp with a node of the cluster."`
+		}{}
+	}},
+	{"aws", func([]string) any {
+		return &struct {
+			AWS awsCmd `cmd:"" name:"aws" passthrough:"" help:"Run the AWS CLI, or another program, behind a local proxy for an AWS application."`
+		}{}
+	}},
+	{"az", func([]string) any {
+		return &struct {
+			Az azCmd `cmd:"" name:"az" passthrough:"" help:"Run the Azure CLI behind a local proxy for an Azure application."`
+		}{}
+	}},
+	{"gcloud", func([]string) any {
+		return &struct {
+			Gcloud gcloudCmd `cmd:"" name:"gcloud" passthrough:"" help:"Run the Google Cloud CLI behind a local proxy for a Google Cloud application."`
+		}{}
+	}},
+	{"gsutil", func([]string) any {
+		return &struct {
+			Gsutil gsutilCmd `cmd:"" name:"gsutil" passthrough:"" help:"Run gsutil behind a local proxy for a Google Cloud application."`
+		}{}
+	}},
 	{"config", func([]string) any {
 		return &struct {
 			Config configCmd `cmd:"" help:"Print OpenSSH configuration that uses tshx as ProxyCommand."`
@@ -55,6 +95,11 @@ var commands = []command{
 	{"status", func([]string) any {
 		return &struct {
 			Status statusCmd `cmd:"" help:"Show the login, its certificates and how the proxy is reached."`
+		}{}
+	}},
+	{"upgrade", func([]string) any {
+		return &struct {
+			Upgrade upgradeCmd `cmd:"" name:"upgrade" help:"Look at the way to a proxy."`
 		}{}
 	}},
 	{"version", func([]string) any {
@@ -84,9 +129,24 @@ var proxyCommands = []command{
 			Kube proxyKubeCmd `cmd:"" name:"kube" help:"Listen on loopback for clients of Kubernetes clusters, and give them a kubeconfig."`
 		}{}
 	}},
+	{"aws", func([]string) any {
+		return &struct {
+			AWS proxyAWSCmd `cmd:"" name:"aws" help:"Listen on loopback for clients of AWS, and give them an environment."`
+		}{}
+	}},
+	{"azure", func([]string) any {
+		return &struct {
+			Azure proxyAzureCmd `cmd:"" name:"azure" aliases:"az" help:"Listen on loopback for clients of Azure, and give them an environment."`
+		}{}
+	}},
+	{"gcp", func([]string) any {
+		return &struct {
+			GCP proxyGCPCmd `cmd:"" name:"gcp" aliases:"gcloud" help:"Listen on loopback for clients of Google Cloud, and give them an environment."`
+		}{}
+	}},
 	{"app", func([]string) any {
 		return &struct {
-			App proxyAppCmd `cmd:"" name:"app" help:"Listen on loopback for clients of a TCP application."`
+			App proxyAppCmd `cmd:"" name:"app" help:"Listen on loopback for clients of an HTTP or TCP application."`
 		}{}
 	}},
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"tshx/internal/appproxy"
 	"tshx/internal/conn"
 	"tshx/internal/dbproxy"
 	"tshx/internal/localproxy"
@@ -62,11 +63,12 @@ func exitCode(err error) int {
 	var notLoopback *localproxy.NotLoopbackError
 	var cert *profile.CertError
 	var unreadable *unreadableError
+	var target *targetError
 	switch {
 	case errors.As(err, &usage), errors.As(err, &notLoopback),
 		errors.Is(err, profile.ErrBadName), errors.Is(err, profile.ErrProxyRequired):
 		return exitUsage
-	case errors.Is(err, profile.ErrNotLoggedIn), errors.As(err, &cert), errors.As(err, &unreadable), errors.Is(err, sshproxy.ErrNoAuthority):
+	case errors.Is(err, profile.ErrNotLoggedIn), errors.As(err, &cert), errors.As(err, &target), errors.As(err, &unreadable), errors.Is(err, sshproxy.ErrNoAuthority):
 		return exitLogin
 	}
 	return exitFailure
@@ -96,6 +98,7 @@ func hint(err error) string {
 		untrusted   *tls.CertificateVerificationError
 		attempts    *upgrade.AttemptsError
 		hungUp      *hungUpError
+		session     *appproxy.SessionError
 	)
 	alert, isAlert := upgrade.Alert(err)
 	switch {
@@ -125,8 +128,12 @@ func hint(err error) string {
 		return "the proxy may not know this route, or something in front of it refuses it; --debug shows the decisions"
 	case errors.Is(err, dbproxy.ErrNoAnswer):
 		return "the server behind it may be down, or your role may not allow it; the proxy's log says which"
-	case errors.Is(err, errNoTCPApp):
-		return "is it a TCP application, and running? HTTP applications are not served"
+	case errors.Is(err, appproxy.ErrClientTLS):
+		return "for a web application use http:// in place of https://"
+	case errors.Is(err, appproxy.ErrNoAnswer):
+		return "is it a TCP application, and running? one of HTTP answers only clients that begin with a request"
+	case errors.As(err, &session):
+		return "the session may have ended; log in to the application again with tsh apps login"
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return "raise the limit of open files (ulimit -n)"
 	case conn.Refused(err):

@@ -17,7 +17,7 @@ import (
 // kubectlBehind runs kubectl behind a local proxy in this process, which ends
 // with it.
 func (l *login) kubectlBehind(ctx context.Context, env *Env, inv invocation, base *api.Config, program string) error {
-	dir, err := privateDir(env)
+	dir, err := privateDir(env, "kubectl")
 	if err != nil {
 		return err
 	}
@@ -62,9 +62,9 @@ func (l *login) kubectlBehind(ctx context.Context, env *Env, inv invocation, bas
 }
 
 // privateDir makes a directory, mode 0700, that goes with the session or a
-// restart if it is left behind. The caller removes it.
-func privateDir(env *Env) (string, error) {
-	const pattern = "tshx-kubectl-"
+// restart if it is left behind. name says what for. The caller removes it.
+func privateDir(env *Env, name string) (string, error) {
+	pattern := "tshx-" + name + "-"
 	if session := env.Getenv("XDG_RUNTIME_DIR"); session != "" {
 		if dir, err := os.MkdirTemp(session, pattern); err == nil {
 			return dir, nil

@@ -56,19 +56,30 @@ func oneLineCmd(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // labCmd starts a lab for the rest of the script and writes its login:
-// lab HOME [expired] [upgrade] [many] [engines] [web]. With upgrade it says that the
+// lab HOME [expired] [upgrade] [many] [engines] [web] [clouds] [aws] [accounts]. With upgrade it says that the
 // proxy takes one. With many, there are more databases, whose servers do not run,
 // with engines one for each engine, named by its protocol, and one with a long
-// name, and with web one that speaks HTTP.
+// name, and with web one that speaks HTTP. With clouds there are apps of Azure and
+// Google Cloud, with aws one of AWS, and with accounts another one.
 func labCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
-		ts.Fatalf("usage: lab HOME [expired] [upgrade] [many] [engines] [web]")
+		ts.Fatalf("usage: lab HOME [expired] [upgrade] [many] [engines] [web] [clouds] [aws] [accounts]")
 	}
 	c := lab.Demo()
 	if slices.Contains(args[1:], "web") {
 		web := httptest.NewServer(http.NotFoundHandler())
 		ts.Defer(web.Close)
 		c.Databases = append(c.Databases, lab.Database{Name: "search", Protocol: "elasticsearch", Addr: web.Listener.Addr().String(), User: "bob"})
+	}
+	if slices.Contains(args[1:], "clouds") {
+		c.Apps = append(c.Apps,
+			lab.App{Name: "azure-dev", URI: "http://127.0.0.1:1", AzureIdentity: "/subscriptions/1/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/dev"},
+			lab.App{Name: "gcp-dev", URI: "http://127.0.0.1:1", GCPServiceAccount: "robot@project-1.iam.gserviceaccount.com"})
+	}
+	for name, app := range map[string]string{"aws": "dev", "accounts": "prod"} {
+		if slices.Contains(args[1:], name) {
+			c.Apps = append(c.Apps, lab.App{Name: app, AWS: &lab.AWS{AccessKeyID: "AKIA", SecretAccessKey: "s3cret"}, AWSRole: "arn:aws:iam::1:role/" + app})
+		}
 	}
 	if slices.Contains(args[1:], "many") {
 		c.Databases = append(c.Databases,
@@ -176,7 +187,7 @@ func labProgram(ts *testscript.TestScript, args []string) *exec.Cmd {
 	ts.Check(err)
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, k := range []string{"HOME", "XDG_CACHE_HOME", "USER", "PATH", "TELEPORT_HOME", "TSHX_CA_FILE", "TSHX_PORT_RANGE"} {
+	for _, k := range []string{"HOME", "XDG_CACHE_HOME", "USER", "PATH", "TELEPORT_HOME", "TSHX_CA_FILE", "TSHX_PORT_RANGE", "TMPDIR", "AWS_CONFIG_FILE", "AWS_PROFILE", "TELEPORT_AWS_ACCESS_KEY_ID", "TELEPORT_AWS_SECRET_ACCESS_KEY"} {
 		cmd.Env = append(cmd.Env, k+"="+ts.Getenv(k))
 	}
 	return cmd

@@ -35,6 +35,7 @@ var packages = map[string]string{
 	"clickhouse-server": "clickhouse-server", "clickhouse-client": "clickhouse-client",
 	"stunnel4": "stunnel4", "ip": "iproute2", "tc": "iproute2", "setpriv": "util-linux",
 	"tsql": "freetds-bin", "curl": "curl", "aws": "awscli", "python3": "python3",
+	"chromium-headless-shell": "chromium-headless-shell",
 }
 
 // binDirs are searched after PATH: where distributions put servers, which an
