@@ -11,14 +11,12 @@ func Nearest(name string, names []string) string {
 		return ""
 	}
 	most := max(1, len(name)/3)
-	best, least := "", most+1
+	best, least := "", 0
 	for _, candidate := range names {
 		lower := strings.ToLower(candidate)
 		d := distance(name, lower)
-		if d > most && min(len(name), len(lower)) > 1 && (strings.Contains(lower, name) || strings.Contains(name, lower)) {
-			d = most
-		}
-		if d < least {
+		part := min(len(name), len(lower)) > 1 && (strings.Contains(lower, name) || strings.Contains(name, lower))
+		if (d <= most || part) && (best == "" || d < least) {
 			best, least = candidate, d
 		}
 	}

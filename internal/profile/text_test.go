@@ -16,6 +16,9 @@ func TestNearest(t *testing.T) {
 			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
 		}
 	}
+	if got := Nearest("cach", []string{"acache", "cache"}); got != "cache" {
+		t.Errorf("of two that contain it: %q", got)
+	}
 	if got := Nearest("a", nil); got != "" {
 		t.Errorf("of none: %q", got)
 	}

@@ -115,9 +115,13 @@ func usageOf(name string, err error) error {
 	help := name
 	var p *kong.ParseError
 	if errors.As(err, &p) && p.Context != nil {
-		if n := p.Context.Selected(); n != nil {
-			help = name + " " + strings.TrimPrefix(n.Path(), name+" ")
+		words := []string{}
+		for n := p.Context.Selected(); n != nil && n.Parent != nil; n = n.Parent { // Path has the aliases, too
+			if n.Type == kong.CommandNode {
+				words = append([]string{n.Name}, words...)
+			}
 		}
+		help = strings.Join(append([]string{name}, words...), " ")
 	}
 	return Usagef("%v; see: %s --help", err, help)
 }

@@ -11,7 +11,7 @@ import (
 
 type grammar struct {
 	Loud bool
-	Sing sing `cmd:"" help:"Sing."`
+	Sing sing `cmd:"" aliases:"chant" help:"Sing."`
 }
 
 type sing struct {
