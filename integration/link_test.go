@@ -150,6 +150,14 @@ func (l *link) carry(from, to tun) {
 // addr on this machine, whose certificate is for squidName.
 func (l *link) login(addr string) *transport {
 	l.t.Helper()
+	tr, err := modern.get(l.t).login(at(squidName, l.forward(addr)), lab.HomeOptions{})
+	check(l.t, err)
+	return tr
+}
+
+// forward returns an address that leads from the namespace to one of this machine.
+func (l *link) forward(addr string) string {
+	l.t.Helper()
 	ln, err := net.Listen("tcp", net.JoinHostPort(serverEnd, "0"))
 	check(l.t, err)
 	board := &switchboard{addr: ln.Addr().String(), target: addr, open: map[*net.TCPConn]bool{}}
@@ -163,9 +171,7 @@ func (l *link) login(addr string) *transport {
 		}
 	}()
 	l.t.Cleanup(func() { ln.Close(); board.cut() })
-	tr, err := modern.get(l.t).login(at(squidName, board.addr), lab.HomeOptions{})
-	check(l.t, err)
-	return tr
+	return board.addr
 }
 
 // tshx runs tshx in the namespace.

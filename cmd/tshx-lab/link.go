@@ -36,11 +36,19 @@ func (c *linkCmd) Run(ctx context.Context, env *Env) error {
 	}
 	dir := filepath.Dir(home)
 	addr, err := proxyAddr(home)
-	if err != nil {
+	switch {
+	case errors.Is(err, profile.ErrNotLoggedIn) && filepath.Base(home) == balancerHome:
+		return fmt.Errorf("%s has no lab behind a balancer; start one with: tshx-lab up --balancer --dir %s", dir, shellQuote(dir))
+	case errors.Is(err, profile.ErrNotLoggedIn):
+		return fmt.Errorf("%s has no lab; start one with: tshx-lab up --dir %s", dir, shellQuote(dir))
+	case err != nil:
 		return err
 	}
 	// A balancer would not show the certificate to the proxy.
 	link, err := askLink(ctx, filepath.Join(dir, "home"), filepath.Join(dir, caFile))
+	if cert, ok := errors.AsType[*profile.CertError](err); ok && cert.Problem == profile.Expired {
+		return fmt.Errorf("no link: the login of the lab has expired; start it anew with: tshx-lab up --dir %s", shellQuote(dir))
+	}
 	if err != nil {
 		return fmt.Errorf("no link: %w", err)
 	}
@@ -53,7 +61,7 @@ func (c *linkCmd) Run(ctx context.Context, env *Env) error {
 func (c *linkCmd) home(env string) (string, error) {
 	name := "home"
 	if c.Balancer {
-		name = "home-balancer"
+		name = balancerHome
 	}
 	switch {
 	case c.Dir != "":

@@ -84,10 +84,10 @@ func TestLinkFails(t *testing.T) {
 		want string
 	}{
 		{"no directory", nil, exitUsage, "--dir is missing"},
-		{"nothing there", []string{"--dir", t.TempDir()}, exitFailure, "home"},
-		{"no balancer", []string{"--dir", gone, "--balancer"}, exitFailure, "home-balancer"},
+		{"nothing there", []string{"--dir", t.TempDir()}, exitFailure, "has no lab; start one with: tshx-lab up --dir"},
+		{"no balancer", []string{"--dir", gone, "--balancer"}, exitFailure, "has no lab behind a balancer; start one with: tshx-lab up --balancer --dir"},
 		{"not running", []string{"--dir", gone}, exitFailure, "the lab does not run"},
-		{"expired", []string{"--dir", expired}, exitFailure, "expired"},
+		{"expired", []string{"--dir", expired}, exitFailure, "has expired; start it anew with: tshx-lab up --dir"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			stdout, stderr, code := link(t, tt.args...)

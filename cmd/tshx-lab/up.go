@@ -179,7 +179,7 @@ func (c *upCmd) write(l *lab.Lab, cfg lab.Config, dir string) (string, error) {
 		line += " web=" + l.WebLink(l.Addr, w.options)
 	}
 	if l.BalancerAddr != "" {
-		if env, err = w.login("home-balancer", "env-balancer", l.BalancerAddr); err != nil {
+		if env, err = w.login(balancerHome, "env-balancer", l.BalancerAddr); err != nil {
 			return "", err
 		}
 		line += fmt.Sprintf(" balancer=%s balancer-env=%s", l.BalancerAddr, env)
@@ -225,6 +225,9 @@ type writer struct {
 
 // caFile is the authority of the web certificate.
 const caFile = "ca.pem"
+
+// balancerHome is the home directory of a login through the balancer.
+const balancerHome = "home-balancer"
 
 func (w *writer) ca() string { return filepath.Join(w.dir, caFile) }
 

@@ -31,14 +31,21 @@ type TLS struct {
 func NewTLS(c *tls.Conn, below *Batch) *TLS { return &TLS{Conn: c, below: below} }
 
 // Rewrapped returns c as a TLS where it is the tls.Conn of one, after something
-// that works with tls.Conn only, and otherwise c itself.
+// that works with tls.Conn only, and otherwise c itself. There may be one layer in
+// between.
 func Rewrapped(c net.Conn) net.Conn {
-	if t, ok := c.(*tls.Conn); ok {
-		if below, ok := t.NetConn().(*Batch); ok {
-			return NewTLS(t, below)
-		}
+	t, ok := c.(*tls.Conn)
+	if !ok {
+		return c
 	}
-	return c
+	below, ok := t.NetConn().(*Batch)
+	if layer, is := t.NetConn().(interface{ NetConn() net.Conn }); !ok && is {
+		below, ok = layer.NetConn().(*Batch)
+	}
+	if !ok {
+		return c
+	}
+	return NewTLS(t, below)
 }
 
 // Polled says that a temporary error of the connection beneath does no harm.

@@ -102,12 +102,12 @@ func (c *Config) checkAgents(agent bool) error {
 		}
 	}
 	for _, a := range c.Apps {
-		u, err := url.Parse(a.URI)
-		if err := check("app", a.Name, a.Agent, err == nil && u.Host != "" || a.AWS != nil); err != nil {
-			return err
+		if a.AWS != nil && (agent || a.Agent) {
+			return fmt.Errorf("app %q: an AWS account is served by the proxy, not by an agent", a.Name)
 		}
-		if agent && a.AWS != nil {
-			return fmt.Errorf("app %q: accounts of a cloud are the proxy's", a.Name)
+		u, err := url.Parse(a.URI)
+		if err := check("app", a.Name, a.Agent, err == nil && u.Host != ""); err != nil {
+			return err
 		}
 	}
 	for _, k := range c.Kube {

@@ -19,21 +19,23 @@ func TestAgentConfigErrors(t *testing.T) {
 		"nodes: [{name: a}]":                 `node "a": an agent needs to know where it is`,
 		"kube: [{name: a}]":                  `kube "a": an agent needs to know where it is`,
 		"apps: [{name: a, uri: \"tcp://\"}]": `app "a": an agent needs to know where it is`,
-		"databases: [{name: a, protocol: redis}]":                     `database "a": an agent needs to know where it is`,
-		"databases: [{name: a, protocol: redis, agent: true}]":        `database "a": "agent" belongs into the configuration of the lab`,
-		"nodes: [{name: a, addr: \"b:1\"}, {name: a, addr: \"b:1\"}]": `node "a" is there twice`,
-		"nodes: [{name: a, addr: b}]":                                 `node a: "b" is no host:port`,
-		"cluster: x":                                                  `line 1: unknown key "cluster"`,
-		"heartbeat_interval: -1s\nnodes: [{name: a, addr: \"b:1\"}]":  "heartbeat_interval: cannot be negative",
+		"databases: [{name: a, protocol: redis}]":                          `database "a": an agent needs to know where it is`,
+		"databases: [{name: a, protocol: redis, agent: true}]":             `database "a": "agent" belongs into the configuration of the lab`,
+		"nodes: [{name: a, addr: \"b:1\"}, {name: a, addr: \"b:1\"}]":      `node "a" is there twice`,
+		"nodes: [{name: a, addr: b}]":                                      `node a: "b" is no host:port`,
+		"apps: [{name: a, aws: {access_key_id: x, secret_access_key: y}}]": `app "a": an AWS account is served by the proxy, not by an agent`,
+		"cluster: x": `line 1: unknown key "cluster"`,
+		"heartbeat_interval: -1s\nnodes: [{name: a, addr: \"b:1\"}]": "heartbeat_interval: cannot be negative",
 	} {
 		if _, err := parseAgentConfig([]byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 	for text, want := range map[string]string{
-		"nodes: [{name: a, addr: \"b:1\", agent: true}]":     `node "a": where it is belongs into the configuration of the agent`,
-		"apps: [{name: a, uri: \"tcp://b:1\", agent: true}]": `app "a": where it is belongs into the configuration of the agent`,
-		"apps: [{name: a, uri: \"https://\", agent: true}]":  `app "a": uri "https://" needs a host`,
+		"nodes: [{name: a, addr: \"b:1\", agent: true}]":                                `node "a": where it is belongs into the configuration of the agent`,
+		"apps: [{name: a, uri: \"tcp://b:1\", agent: true}]":                            `app "a": where it is belongs into the configuration of the agent`,
+		"apps: [{name: a, uri: \"https://\", agent: true}]":                             `app "a": uri "https://" needs a host`,
+		"apps: [{name: a, agent: true, aws: {access_key_id: x, secret_access_key: y}}]": `app "a": an AWS account is served by the proxy, not by an agent`,
 	} {
 		if _, err := parseConfig([]byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", text, err, want)

@@ -52,7 +52,7 @@ func (l *Lab) startBackends(o *proxyserver.Options) error {
 				return err
 			}
 		}
-		app := proxyserver.App{Name: a.Name, URI: u.String(), PublicAddr: appAddr(a.Name)}
+		app := proxyserver.App{Name: a.Name, URI: u.String(), PublicAddr: appAddr(a.Name), Cloud: a.cloud()}
 		if a.AWS != nil {
 			app.URI = cmp.Or(a.URI, awsConsole)
 			app.AWS = &proxyserver.AWS{

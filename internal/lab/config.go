@@ -122,6 +122,17 @@ func (a App) role() string {
 	return cmp.Or(a.AWSRole, awsRole)
 }
 
+// cloud is whose API the app is, where it is one but not of AWS.
+func (a App) cloud() string {
+	switch {
+	case a.AzureIdentity != "":
+		return "azure"
+	case a.GCPServiceAccount != "":
+		return "gcp"
+	}
+	return ""
+}
+
 // Kube is a Kubernetes cluster, reached as its administrator by a context of a
 // kubeconfig. Without a kubeconfig it is built in, and has little to show.
 type Kube struct {

@@ -31,6 +31,7 @@ type agents struct {
 	mu      sync.Mutex
 	tunnels []*agent
 	peers   []string // IDs of the cluster's other proxies
+	ending  bool     // the proxy goes away
 }
 
 // agent is one tunnel. Several may serve the same resource, and one agent may
@@ -100,17 +101,19 @@ func (s *Server) DrainAgents() {
 	s.letGo()
 }
 
-// drain is DrainAgents for a proxy that goes away: it ends the tunnels itself
-// when they carry nothing any more.
-func (a *agents) drain() {
-	for _, t := range a.leave() {
-		go func() {
-			t.conn.SendRequest(reversetunnel.RequestReconnect, false, nil)
-			t.streams.WhenIdle(func() { t.wire.Close() })
-		}()
-	}
+// end ends the tunnels of a proxy that goes away, each when it carries nothing any
+// more.
+func (a *agents) end() {
+	a.mu.Lock()
+	a.ending = true
+	a.mu.Unlock()
 	a.server.letGo()
+	for _, t := range a.leave() {
+		t.end()
+	}
 }
+
+func (t *agent) end() { go t.streams.WhenIdle(func() { t.wire.Close() }) }
 
 // leave makes all tunnels ones that are about to go, and lists them.
 func (a *agents) leave() []*agent {
@@ -126,6 +129,9 @@ func (a *agents) add(t *agent) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tunnels = append(a.tunnels, t)
+	if a.ending {
+		t.end()
+	}
 }
 
 func (a *agents) remove(t *agent) {

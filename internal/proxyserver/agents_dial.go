@@ -23,7 +23,7 @@ const (
 
 // open asks one agent for a stream to a resource.
 func (a *agents) open(ctx context.Context, t *agent, r resource) (net.Conn, error) {
-	ch, reqs, err := reversetunnel.Open(ctx, t.conn, reversetunnel.ChannelTransport)
+	ch, reqs, err := reversetunnel.Open(ctx, t.conn, t.wire, reversetunnel.ChannelTransport)
 	if err != nil {
 		return nil, err
 	}

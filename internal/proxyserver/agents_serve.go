@@ -156,7 +156,7 @@ func (a *agents) global(t *agent, reqs <-chan *ssh.Request) {
 // discoveries tells an agent which proxies it is to have tunnels to, now and when
 // that changes.
 func (a *agents) discoveries(ctx context.Context, t *agent) {
-	ch, reqs, err := reversetunnel.Open(ctx, t.conn, reversetunnel.ChannelDiscovery)
+	ch, reqs, err := reversetunnel.Open(ctx, t.conn, t.wire, reversetunnel.ChannelDiscovery)
 	if err != nil {
 		a.server.log.Debug("agent takes no discovery", "agent", t.hostID, "err", err)
 		return

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -475,6 +476,55 @@ func TestHeartbeatsMissed(t *testing.T) {
 	gone := make(chan error, 1)
 	go func() { gone <- c.Wait() }()
 	waitFor(t, "the end of a silent tunnel", gone)
+}
+
+// A proxy that ends lets go of clients before it does of the agents that their next
+// requests would be for: they find out by themselves that it has gone.
+func TestShutdownKeptClients(t *testing.T) {
+	app := appServer(t, func(w http.ResponseWriter, _ *http.Request) {})
+	u, _ := url.Parse(app.URI)
+	for _, version := range []string{"http/1.1", "h2"} {
+		f := start(t, Options{Apps: []App{{Name: "app", URI: "http://"}}})
+		agentOf(t, f, "host1", func(c net.Conn) {
+			up, err := net.Dial("tcp", u.Host)
+			if err == nil {
+				conn.Splice(context.Background(), c, up)
+			}
+		}, reversetunnel.Resource{Kind: kindApp, Name: "app"})
+		c := f.client(newUser(t).tls(appRoute("app")), version)
+		if resp, body := get(t, c, "https://"+f.addr+"/"); resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s %s", resp.Status, body)
+		}
+		done := make(chan error, 1)
+		go func() { done <- f.Shutdown(t.Context()) }()
+		for f.Resources()[0].Agents > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if resp, err := c.Get("https://" + f.addr + "/"); err == nil {
+			resp.Body.Close()
+			t.Errorf("%s: a request to a proxy that ends is answered %s", version, resp.Status)
+		}
+		if err := waitFor(t, "the end", done); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// An agent whose tunnel comes about only then does not hold up the end.
+func TestShutdownLateAgent(t *testing.T) {
+	f := start(t, Options{})
+	signer, err := testAuthority().SSHHostSigner("Node", "h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.agents.end()
+	c, _, err := f.sshAgent("h", signer)
+	if err != nil {
+		return // it has ended already
+	}
+	gone := make(chan error, 1)
+	go func() { gone <- c.Wait() }()
+	waitFor(t, "the end of the tunnel", gone)
 }
 
 // A proxy that ends lets its agents go, and what they carry.

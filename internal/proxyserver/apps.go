@@ -10,6 +10,7 @@ import (
 
 	"tshx/internal/identity"
 	"tshx/internal/tlsroute"
+	"tshx/internal/webportal"
 )
 
 // app returns the app that a certificate opens.
@@ -26,7 +27,8 @@ func (s *Server) app(id identity.Identity) (App, *url.URL, error) {
 	return App{}, nil, fmt.Errorf("%q in cluster %q: %w", id.App.Name, id.App.Cluster, ErrUnknownApp)
 }
 
-// serveTCPApp carries the raw bytes of a TCP app.
+// serveTCPApp carries the raw bytes of a TCP app. A real agent takes the requests
+// of an HTTP app by this route, too, where this one closes it.
 func (s *Server) serveTCPApp(ctx context.Context, c net.Conn, info tlsroute.Info) {
 	a, u, err := s.app(info.Identity)
 	if err == nil && u.Scheme != "tcp" {
@@ -41,9 +43,11 @@ func (s *Server) serveTCPApp(ctx context.Context, c net.Conn, info tlsroute.Info
 	s.finished("app "+a.Name, info.Client, st, err)
 }
 
-// serveHTTPApp answers the requests of a client with an app certificate.
+// serveHTTPApp answers the requests of a client with an app certificate. They go
+// to a TCP app as well, which may speak HTTP: as with real proxies, only the agent
+// knows which of the two it is, and hands on what comes.
 func (s *Server) serveHTTPApp(w http.ResponseWriter, r *http.Request, id identity.Identity) {
-	a, u, err := s.app(id)
+	a, _, err := s.app(id)
 	switch {
 	case err != nil:
 		s.refused("app", clientAddr(r.Context()), err)
@@ -52,14 +56,11 @@ func (s *Server) serveHTTPApp(w http.ResponseWriter, r *http.Request, id identit
 	case a.AWS != nil:
 		s.serveAWS(w, r, id, a)
 		return
-	case u.Scheme != "http" && u.Scheme != "https":
-		writeError(w, http.StatusBadRequest, fmt.Sprintf("app %q does not speak http", a.Name))
-		return
 	}
 	s.forwardApp(w, r, s.apps[a.Name])
 }
 
-// makeApps sets up the ways to the HTTP apps.
+// makeApps sets up the ways of HTTP to the apps.
 func (s *Server) makeApps() error {
 	s.apps = make(map[string]*httpBackend)
 	for _, a := range s.opts.Apps {
@@ -67,9 +68,13 @@ func (s *Server) makeApps() error {
 		if err != nil {
 			return fmt.Errorf("app %q: %w", a.Name, err)
 		}
-		if u.Scheme == "http" || u.Scheme == "https" {
-			s.apps[a.Name] = s.newHTTPBackend(kindApp, a.Name, u, nil)
+		if a.AWS != nil {
+			continue
 		}
+		if u.Scheme == "tcp" {
+			u.Scheme = "http"
+		}
+		s.apps[a.Name] = s.newHTTPBackend(kindApp, a.Name, u, nil)
 	}
 	return nil
 }
@@ -77,7 +82,7 @@ func (s *Server) makeApps() error {
 // forwardApp sends a request to an app. It stays as it is, but for what says
 // where it comes from.
 func (s *Server) forwardApp(w http.ResponseWriter, r *http.Request, b *httpBackend) {
-	f := &forward{httpBackend: b, client: r}
+	f := &forward{httpBackend: b, client: r, answer: webportal.HideSetCookies}
 	f.prepare = func(out *http.Request) error {
 		u, err := b.at(r.URL.EscapedPath(), r.URL.RawQuery)
 		out.URL = u // and the host as the client has it
@@ -88,7 +93,7 @@ func (s *Server) forwardApp(w http.ResponseWriter, r *http.Request, b *httpBacke
 		if timedOut(err) {
 			status = http.StatusGatewayTimeout
 		}
-		s.portal.Message(w, r, status, fmt.Sprintf("The app %q does not answer", b.to.Name), "What the proxy got: "+err.Error())
+		s.portal.Message(w, r, status, fmt.Sprintf("The app %q does not answer", b.to.Name), err.Error()+". Look whether it runs.")
 	}
 	f.serve(w)
 }

@@ -186,7 +186,7 @@ func TestAppIntact(t *testing.T) {
 	})}})
 	c := f.dial(newUser(t).tls(appRoute("app")), "http/1.1")
 	io.WriteString(c, "POST /a%2Fb//c?x=1;y=%zz HTTP/1.1\r\nHost: app.localhost:1\r\nTe: trailers\r\nTransfer-Encoding: chunked\r\n"+
-		"Trailer: X-Mark\r\nConnection: X-Hop\r\nX-Hop: no\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nCookie: a=b; c=d\r\n\r\n4\r\nbody\r\n0\r\nX-Mark: here\r\n\r\n")
+		"Trailer: X-Mark\r\nConnection: X-Hop\r\nX-Hop: no\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nX-Forwarded-Port: 80\r\nCookie: a=b; c=d\r\n\r\n4\r\nbody\r\n0\r\nX-Mark: here\r\n\r\n")
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)

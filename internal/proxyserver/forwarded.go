@@ -59,10 +59,15 @@ func parseForwardedFor(values []string, port uint16) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ip.Unmap(), port), nil
 }
 
-// tellClient has a backend know the client's address, in place of what the client
-// says itself. out is made in the context of the client's request.
+// tellClient has a backend know the client's address, in place of all that the
+// client says itself about where it comes from and by whom. out is made in the
+// context of the client's request.
 func tellClient(out *http.Request) {
-	out.Header.Del(headerForwardedFor)
+	for name := range out.Header {
+		if name == "Forwarded" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+			delete(out.Header, name)
+		}
+	}
 	client := clientAddr(out.Context())
 	if client == nil {
 		return

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httputil"
+
+	"tshx/internal/conn"
 )
 
 // forward is the way of one request to a backend.
@@ -13,6 +15,8 @@ type forward struct {
 	// prepare makes a request one to the backend. Its hop-by-hop headers are gone by
 	// then: a client may have named those as such that are set here.
 	prepare func(out *http.Request) error
+	// answer, if not nil, may change the header of an answer.
+	answer func(http.Header)
 	// refuse answers in place of a backend that did not.
 	refuse func(w http.ResponseWriter, err error)
 }
@@ -33,9 +37,26 @@ func (f *forward) serve(w http.ResponseWriter) {
 			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
 			pr.Out.Trailer = pr.In.Trailer // filled in behind the body, of which a copy knows nothing
 		},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) { f.failed(w, err) },
+		ModifyResponse: func(res *http.Response) error { f.answered(res.Header); return nil },
+		ErrorHandler:   func(w http.ResponseWriter, _ *http.Request, err error) { f.failed(w, err) },
 	}
+	done := false
+	defer func() {
+		if !done && !f.client.ProtoAtLeast(1, 1) {
+			breakOff(w)
+		}
+	}()
 	p.ServeHTTP(w, f.client)
+	done = true
+}
+
+// breakOff cuts the connection of an answer that is not whole: HTTP/1.0 knows its
+// end by that of the connection only.
+func breakOff(w http.ResponseWriter) {
+	if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		conn.Abort(c)
+		c.Close()
+	}
 }
 
 // RoundTrip implements http.RoundTripper, for requests that it may change.
@@ -48,11 +69,16 @@ func (f *forward) RoundTrip(out *http.Request) (*http.Response, error) {
 
 // ready prepares a request, and says for whom it is made.
 func (f *forward) ready(out *http.Request) error {
-	out.Header.Del("Forwarded")
 	tellClient(out)
 	out.Header.Set("X-Forwarded-Host", f.client.Host)
 	out.Header.Set("X-Forwarded-Proto", "https")
 	return f.prepare(out)
+}
+
+func (f *forward) answered(h http.Header) {
+	if f.answer != nil {
+		f.answer(h)
+	}
 }
 
 func (f *forward) failed(w http.ResponseWriter, err error) {

@@ -67,6 +67,7 @@ func (f *forward) upgrade(w http.ResponseWriter) {
 		f.failed(w, err)
 	case res.StatusCode != http.StatusSwitchingProtocols:
 		dropHops(res.Header)
+		f.answered(res.Header)
 		maps.Copy(w.Header(), res.Header)
 		w.WriteHeader(res.StatusCode)
 		if _, err := io.Copy(w, res.Body); err != nil {
@@ -75,7 +76,9 @@ func (f *forward) upgrade(w http.ResponseWriter) {
 		}
 	case !strings.EqualFold(upgradeOf(res.Header), protocol):
 		f.failed(w, fmt.Errorf("asked for the protocol %q, and got %q", protocol, upgradeOf(res.Header)))
-	case stop():
+	case !stop():
+		f.failed(w, context.Cause(ctx))
+	default:
 		early, _ := br.Peek(br.Buffered())
 		f.join(w, res, conn.Buffered(up, early))
 		return
@@ -111,6 +114,7 @@ func (f *forward) join(w http.ResponseWriter, res *http.Response, up net.Conn) {
 	early, _ := buffers.Reader.Peek(buffers.Reader.Buffered())
 	client = conn.Buffered(client, early)
 	res.Body = nil
+	f.answered(res.Header)
 	if err := res.Write(client); err != nil {
 		client.Close()
 		conn.Abort(up)

@@ -101,6 +101,9 @@ type App struct {
 	PublicAddr string // empty: the name below the proxy's host
 	// AWS, if not nil, makes the app an account at Amazon; then URI is only shown.
 	AWS *AWS
+	// Cloud is whose API an app is that is none of AWS: "azure", "gcp" or empty. The
+	// page tells how to use it; requests go to it as to any.
+	Cloud string
 }
 
 // Errors that refuse a route to a client.

@@ -200,7 +200,8 @@ func (s *Server) CloseConns() { s.set.CloseConns() }
 // then closes s.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopAccepting()
-	s.agents.drain()
+	s.DrainAgents()
+	s.done.Go(s.drainHTTP)
 	idle := make(chan struct{})
 	go func() { s.set.Wait(); close(idle) }()
 	select {
@@ -210,6 +211,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.Close()
 	<-idle
 	return err
+}
+
+// drainHTTP has HTTP clients give up the connections that they keep, and lets the
+// agents go once none is left whose next request could be for them.
+func (s *Server) drainHTTP() {
+	var clients sync.WaitGroup
+	clients.Go(func() { s.http.Shutdown(s.ctx) })
+	if s.kube != nil {
+		clients.Go(func() { s.kube.http.Shutdown(s.ctx) })
+	}
+	clients.Wait()
+	s.agents.end()
 }
 
 // Close closes the listeners and all connections, also hijacked ones, and

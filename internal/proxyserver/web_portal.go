@@ -55,13 +55,26 @@ func (s *Server) webNames() []string {
 
 // web reports whether browsers can use an app.
 func (a App) web() bool {
-	return a.AWS == nil && (strings.HasPrefix(a.URI, "http:") || strings.HasPrefix(a.URI, "https:"))
+	return a.cloud() == "" && (strings.HasPrefix(a.URI, "http:") || strings.HasPrefix(a.URI, "https:"))
+}
+
+// cloud is the cloud whose API an app is; empty if it is none.
+func (a App) cloud() string {
+	if a.AWS != nil {
+		return "aws"
+	}
+	return a.Cloud
 }
 
 // lines are the command lines that reach an app.
 func (a App) lines() []string {
-	if a.AWS != nil {
+	switch a.cloud() {
+	case "aws":
 		return []string{"tshx aws --app " + word(a.Name) + " sts get-caller-identity", "tshx proxy aws --app " + word(a.Name)}
+	case "azure":
+		return []string{"tshx az --app " + word(a.Name) + " account show", "tshx proxy azure --app " + word(a.Name)}
+	case "gcp":
+		return []string{"tshx gcloud --app " + word(a.Name) + " projects list", "tshx proxy gcp --app " + word(a.Name)}
 	}
 	return []string{"tshx proxy app " + word(a.Name)}
 }
@@ -69,6 +82,22 @@ func (a App) lines() []string {
 // reachable is what the page shows somebody: all that there is of what his
 // certificates can open.
 func (s *Server) reachable(id identity.Identity) []webportal.Section {
+	list := []webportal.Section{s.reachableNodes(id), s.reachableDatabases(id), s.reachableApps(), s.reachableKube(id)}
+	away := make(map[string]bool) // by kind and name
+	for _, r := range s.Resources() {
+		away[r.Kind+" "+r.Name] = r.ByAgent && r.Agents == 0
+	}
+	for n, kind := range []string{kindNode, kindDB, kindApp, kindKube} {
+		for i := range list[n].Items {
+			if item := &list[n].Items[i]; away[kind+" "+item.Name] {
+				item.About = append(item.About, "no agent is connected")
+			}
+		}
+	}
+	return list
+}
+
+func (s *Server) reachableNodes(id identity.Identity) webportal.Section {
 	nodes := webportal.Section{ID: "nodes", Title: "Nodes", Empty: "There are no SSH nodes in this cluster."}
 	if len(id.Logins) == 0 {
 		nodes.Empty = "Your login has no SSH user."
@@ -80,6 +109,10 @@ func (s *Server) reachable(id identity.Identity) []webportal.Section {
 			})
 		}
 	}
+	return nodes
+}
+
+func (s *Server) reachableDatabases(id identity.Identity) webportal.Section {
 	dbs := webportal.Section{ID: "databases", Title: "Databases", Empty: "There are no databases in this cluster."}
 	for _, d := range s.opts.Databases {
 		dbs.Items = append(dbs.Items, webportal.Item{
@@ -87,18 +120,19 @@ func (s *Server) reachable(id identity.Identity) []webportal.Section {
 			Lines: []string{"tshx db connect " + word(d.Name), "tshx proxy db " + word(d.Name) + " --tunnel"},
 		})
 	}
+	return dbs
+}
+
+func (s *Server) reachableApps() webportal.Section {
 	apps := webportal.Section{ID: "applications", Title: "Applications", Empty: "There are no applications in this cluster."}
 	for _, a := range s.opts.Apps {
-		kind := "tcp"
-		switch {
-		case a.AWS != nil:
-			kind = "aws"
-		case a.web():
+		kind := cmp.Or(a.cloud(), "tcp")
+		if a.web() {
 			kind = "http"
 		}
 		apps.Items = append(apps.Items, webportal.Item{Name: a.Name, About: []string{kind}, Lines: a.lines(), Open: a.web()})
 	}
-	return []webportal.Section{nodes, dbs, apps, s.reachableKube(id)}
+	return apps
 }
 
 func (s *Server) reachableKube(id identity.Identity) webportal.Section {

@@ -1,7 +1,9 @@
 package proxyserver
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -9,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tshx/internal/identity"
+	"tshx/internal/reversetunnel"
 	"tshx/internal/webportal"
 )
 
@@ -77,13 +82,49 @@ func TestWebApps(t *testing.T) {
 	}
 }
 
+// An app may neither read nor set the cookies of the page, whose names are not for
+// it.
+func TestWebAppCookies(t *testing.T) {
+	app := appServer(t, func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h["Set-Cookie"] = []string{"own=1", "__Host-tshx_session_443=; Max-Age=0; Path=/; Secure", "theme=dark"}
+		switch r.URL.Path {
+		case "/change":
+			h.Set("Connection", "Upgrade")
+			h.Set("Upgrade", "chat")
+			w.WriteHeader(http.StatusSwitchingProtocols)
+		case "/refuse":
+			w.WriteHeader(http.StatusUpgradeRequired)
+		}
+	})
+	f := start(t, Options{Apps: []App{app}})
+	cert := newUser(t).tls(appRoute("app"))
+	for _, path := range []string{"/", "/refuse", "/change"} {
+		c := f.dial(cert, "http/1.1")
+		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: app.localhost\r\n", path)
+		if path != "/" {
+			io.WriteString(c, "Connection: Upgrade\r\nUpgrade: chat\r\n")
+		}
+		io.WriteString(c, "\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"own=1", "theme=dark"}, resp.Header["Set-Cookie"]); diff != "" {
+			t.Errorf("%s: %s\n%s", path, resp.Status, diff)
+		}
+	}
+}
+
 // What somebody is shown is what his certificate is good for.
 func TestReachable(t *testing.T) {
 	f := start(t, Options{
 		Nodes: []Node{{Name: "node1", Addr: "127.0.0.1:1"}}, Databases: []Database{{Name: "o'rders", Protocol: "postgres", Addr: "127.0.0.1:1"}},
-		Apps:  []App{{Name: "acct", URI: "https://console.aws.amazon.com", AWS: &AWS{AccessKeyID: "a", SecretAccessKey: "b"}}},
-		Kubes: []Kube{apiServer(t, "demo", nil)},
+		Apps: []App{{Name: "acct", URI: "https://console.aws.amazon.com", AWS: &AWS{AccessKeyID: "a", SecretAccessKey: "b"}},
+			{Name: "subscription", URI: "http://127.0.0.1:1", Cloud: "azure"}, {Name: "far", URI: "http://"}},
+		Kubes: []Kube{apiServer(t, "demo", nil), {Name: "remote"}},
 	})
+	agentOf(t, f, "host1", echo, reversetunnel.Resource{Kind: kindNode, Name: "behind"}, reversetunnel.Resource{Kind: kindKube, Name: "remote"})
 	text := func(id identity.Identity) string {
 		var b strings.Builder
 		for _, s := range f.reachable(id) {
@@ -99,9 +140,18 @@ func TestReachable(t *testing.T) {
 		`o'rders postgres as reader in any database tshx db connect 'o'\''rders' tshx proxy db 'o'\''rders' --tunnel` + "\n",
 		"acct aws tshx aws --app acct sts get-caller-identity",
 		"demo in dev, ops tshx kube login demo",
+		"subscription azure tshx az --app subscription account show tshx proxy azure --app subscription\n",
+		"far http no agent is connected tshx proxy app far\n",
+		"remote in dev, ops tshx kube login remote",
+		"behind ssh as root, alice tshx ssh root@behind\n",
 	} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %q in %s", want, all)
+		}
+	}
+	for _, i := range f.reachable(identity.Identity{})[2].Items {
+		if want := i.Name == "far"; i.Open != want {
+			t.Errorf("%s opens in browsers: %v", i.Name, i.Open)
 		}
 	}
 	if some := text(identity.Identity{User: "bob"}); strings.Contains(some, "node1") || strings.Contains(some, "demo") {

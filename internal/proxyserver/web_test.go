@@ -285,7 +285,7 @@ func TestHTTPApp(t *testing.T) {
 		}
 	}))
 	defer app.Close()
-	f := start(t, Options{Apps: []App{{Name: "hello", URI: app.URL}, {Name: "raw", URI: "tcp://127.0.0.1:1"}, {Name: "down", URI: "http://127.0.0.1:1"}}})
+	f := start(t, Options{Apps: []App{{Name: "hello", URI: app.URL}, {Name: "raw", URI: "tcp://" + app.Listener.Addr().String()}, {Name: "down", URI: "http://127.0.0.1:1"}}})
 	u := newUser(t)
 	for _, tt := range []struct {
 		name   string
@@ -297,7 +297,7 @@ func TestHTTPApp(t *testing.T) {
 		{"app", u.tls(appRoute("hello")), "/x", 200, "hello " + f.addr + "/x"},
 		{"even the paths of the web api", u.tls(appRoute("hello")), "/webapi/ping", 200, "/webapi/ping"},
 		{"unknown", u.tls(appRoute("nothing")), "/", 403, "no such app"},
-		{"no http", u.tls(appRoute("raw")), "/", 400, "does not speak http"},
+		{"a tcp app that speaks http", u.tls(appRoute("raw")), "/x", 200, "hello " + f.addr + "/x"},
 		{"down", u.tls(appRoute("down")), "/", 502, "connection refused"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

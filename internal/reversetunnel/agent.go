@@ -283,7 +283,7 @@ func (a *Agent) leave() {
 		a.mu.Lock()
 		t.draining = true
 		a.mu.Unlock()
-		told.Go(func() { t.announce(leaveTimeout, Announcement{}) })
+		told.Go(t.farewell)
 	}
 	told.Wait()
 	bound := time.AfterFunc(cmp.Or(a.Drain, drainTimeout), func() {

@@ -263,6 +263,40 @@ func TestLeaves(t *testing.T) {
 	}
 }
 
+// A proxy that does not get round to an answer loses nothing of what is open.
+func TestLeavesUnheard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.agent.Services[0].Dial = func(context.Context, DialRequest) (net.Conn, error) {
+			near, far := memory()
+			go echo(far)
+			return near, nil
+		}
+		busy := make(chan struct{})
+		w.proxy.refuse = func(a Announcement) string {
+			if len(a.Resources) == 0 {
+				<-busy
+			}
+			return ""
+		}
+		w.run()
+		tunnel := w.proxy.tunnel()
+		s, err := tunnel.open(t.Context(), node("node1"))
+		must(t, err)
+		w.stop()
+		time.Sleep(leaveTimeout + time.Second)
+		io.WriteString(s, "x")
+		if n, err := s.Read(make([]byte, 1)); err != nil {
+			t.Errorf("read %d bytes, %v", n, err)
+		}
+		close(busy)
+		s.Close()
+		if err := <-w.ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // What no further try can change ends an agent that has not been up.
 func TestFinal(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -369,7 +403,7 @@ func TestRefusedStreams(t *testing.T) {
 			t.Errorf("%s: %v, want %q", payload, err, says)
 		}
 	}
-	if _, _, err := Open(t.Context(), tunnel, "session"); err == nil {
+	if _, _, err := Open(t.Context(), tunnel, tunnel.wire, "session"); err == nil {
 		t.Error("a session channel was accepted")
 	}
 	if ok, version, _ := tunnel.SendRequest(RequestVersion, true, nil); !ok || len(version) == 0 {

@@ -135,7 +135,7 @@ func (p *proxy) serve(c net.Conn) {
 
 // open asks for a stream.
 func (t *proxyTunnel) open(ctx context.Context, payload []byte) (*Stream, error) {
-	ch, reqs, err := Open(ctx, t, ChannelTransport)
+	ch, reqs, err := Open(ctx, t, t.wire, ChannelTransport)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (t *proxyTunnel) open(ctx context.Context, payload []byte) (*Stream, error)
 }
 
 func (t *proxyTunnel) discover(ids ...string) error {
-	ch, reqs, err := Open(context.Background(), t, ChannelDiscovery)
+	ch, reqs, err := Open(context.Background(), t, t.wire, ChannelDiscovery)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"tshx/internal/plain"
 )
 
 // Bounds of what the other side may say, far above what anybody needs.
@@ -156,7 +158,8 @@ func ParseAnnouncement(payload []byte) (Announcement, error) {
 		if Roles[r.Kind] == "" {
 			return Announcement{}, fmt.Errorf("announcement: unknown kind %q", r.Kind)
 		}
-		if r.Name == "" || len(r.Name) > maxName {
+		// Names come to stand in command lines that users copy.
+		if r.Name == "" || len(r.Name) > maxName || plain.Copyable(r.Name) != r.Name {
 			return Announcement{}, fmt.Errorf("announcement: a %s without a proper name", r.Kind)
 		}
 	}

@@ -49,7 +49,8 @@ func TestParseAnnouncement(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
-	for _, payload := range []string{"", `{"resources":[{"kind":"door","name":"a"}]}`, `{"resources":[{"kind":"db"}]}`} {
+	for _, payload := range []string{"", `{"resources":[{"kind":"door","name":"a"}]}`, `{"resources":[{"kind":"db"}]}`,
+		`{"resources":[{"kind":"node","name":"a\u0015rm -rf ~\n"}]}`, `{"resources":[{"kind":"node","name":"a\u202eb"}]}`} {
 		if a, err := ParseAnnouncement([]byte(payload)); err == nil {
 			t.Errorf("%q is taken for %v", payload, a)
 		}

@@ -224,8 +224,9 @@ func (s *Stream) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// opening bounds how long somebody may take to answer to the opening of a
-// channel: nobody has to ask anyone else.
+// opening bounds how long somebody may take to answer to the opening of a channel
+// and say nothing else: nobody has to ask anyone, but on a slow tunnel the answer
+// waits behind a lot of data.
 const opening = 3 * time.Second
 
 // opened is the answer to the opening of a channel.
@@ -235,12 +236,13 @@ type opened struct {
 	err  error
 }
 
-// Open opens a channel on c. ctx and a bound of its own end the wait; a channel
-// that comes too late is closed.
-func Open(ctx context.Context, c ssh.Conn, name string) (ssh.Channel, <-chan *ssh.Request, error) {
-	quiet := &SilentError{After: opening}
-	ctx, cancel := context.WithTimeoutCause(ctx, opening, quiet)
-	defer cancel()
+// Open opens a channel on c, which is over w. The wait ends with ctx, or when w has
+// become silent; a channel that comes too late is closed.
+func Open(ctx context.Context, c ssh.Conn, w *Wire, name string) (ssh.Channel, <-chan *ssh.Request, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := time.NewTimer(opening)
+	defer silent.Stop()
 	result := make(chan opened)
 	go func() {
 		ch, reqs, err := c.OpenChannel(name, nil)
@@ -253,10 +255,18 @@ func Open(ctx context.Context, c ssh.Conn, name string) (ssh.Channel, <-chan *ss
 			}
 		}
 	}()
-	select {
-	case o := <-result:
-		return o.ch, o.reqs, o.err
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+	for {
+		select {
+		case o := <-result:
+			return o.ch, o.reqs, o.err
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		case <-silent.C:
+		}
+		if quiet := w.quiet(); quiet < opening {
+			silent.Reset(opening - quiet)
+		} else {
+			cancel(&SilentError{After: quiet})
+		}
 	}
 }

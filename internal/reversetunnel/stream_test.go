@@ -10,7 +10,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"tshx/internal/conn"
 )
@@ -176,5 +179,50 @@ func TestStreamWriteDeadline(t *testing.T) {
 	s.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 	if _, err := s.Write(bytes.Repeat([]byte("x"), 64<<20)); err == nil {
 		t.Error("64 MiB went where nobody reads")
+	}
+}
+
+// slowOpener answers to the opening of a channel late.
+type slowOpener struct {
+	ssh.Conn
+	after time.Duration
+}
+
+var errLate = errors.New("no such channel")
+
+func (o slowOpener) OpenChannel(string, []byte) (ssh.Channel, <-chan *ssh.Request, error) {
+	time.Sleep(o.after)
+	return nil, nil, errLate
+}
+
+// An answer may be late where it waits behind a lot of data, but not where nothing
+// comes.
+func TestOpenWaits(t *testing.T) {
+	for name, busy := range map[string]bool{"busy": true, "silent": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := memory()
+				w := NewWire(near)
+				go io.Copy(io.Discard, w)
+				defer w.Close()
+				c := slowOpener{after: 4 * opening}
+				if busy {
+					go func() {
+						for range 4 * opening / time.Second {
+							far.Write([]byte("x"))
+							time.Sleep(time.Second)
+						}
+					}()
+				}
+				start := time.Now()
+				_, _, err := Open(t.Context(), c, w, ChannelTransport)
+				took := time.Since(start)
+				var silent *SilentError
+				if busy && (err != errLate || took != c.after) || !busy && (!errors.As(err, &silent) || took != opening) {
+					t.Errorf("%v after %v", err, took)
+				}
+				time.Sleep(c.after)
+			})
+		})
 	}
 }

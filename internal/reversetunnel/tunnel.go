@@ -179,7 +179,7 @@ func (t *tunnel) introduce(ctx context.Context) {
 	for _, s := range t.agent.Services {
 		all.Resources = append(all.Resources, s.Resource)
 	}
-	err := t.announce(announceTimeout, all)
+	err := t.announce(all)
 	switch {
 	case ctx.Err() != nil || t.wire.Lost() != nil:
 	case err != nil:
@@ -192,8 +192,8 @@ func (t *tunnel) introduce(ctx context.Context) {
 
 // announce waits for the proxy's answer. A proxy that does not know announcements
 // gives no reason.
-func (t *tunnel) announce(bound time.Duration, a Announcement) error {
-	slow := time.AfterFunc(bound, func() { t.wire.Break(&SilentError{After: bound}) })
+func (t *tunnel) announce(a Announcement) error {
+	slow := time.AfterFunc(announceTimeout, func() { t.wire.Break(&SilentError{After: announceTimeout}) })
 	defer slow.Stop()
 	ok, why, err := t.conn.SendRequest(RequestResources, true, a.Marshal())
 	if err == nil && !ok && len(why) > 0 {
@@ -202,9 +202,25 @@ func (t *tunnel) announce(bound time.Duration, a Announcement) error {
 	return err
 }
 
+// farewell tells the proxy that the agent leaves. Where the answer takes long, behind
+// all that is under way, the tunnel is not broken for that.
+func (t *tunnel) farewell() {
+	told := make(chan struct{})
+	go func() {
+		t.conn.SendRequest(RequestResources, true, Announcement{}.Marshal()) // ends with the tunnel at the latest
+		close(told)
+	}()
+	late := time.NewTimer(leaveTimeout)
+	defer late.Stop()
+	select {
+	case <-told:
+	case <-late.C:
+	}
+}
+
 // heartbeat pings as long as the tunnel stands.
 func (t *tunnel) heartbeat(ctx context.Context) {
-	ch, reqs, err := Open(ctx, t.conn, ChannelHeartbeat)
+	ch, reqs, err := Open(ctx, t.conn, t.wire, ChannelHeartbeat)
 	if err != nil {
 		t.agent.log().Debug("no heartbeat", "proxy", t.proxyID, "err", err)
 		return

@@ -13,12 +13,17 @@ import (
 // crypto/tls takes for an orderly end between two records.
 var errCut = fmt.Errorf("the connection was cut: %w", io.ErrUnexpectedEOF)
 
+// errClientCut is errCut in a form that net/http takes for the end of a
+// connection; others it would answer, as a bad request.
+var errClientCut = &net.OpError{Op: "read", Net: "tcp", Err: errCut}
+
 // uncut is the stream beneath a TLS connection. Only close_notify ends that one
 // in order (RFC 8446, section 6.1); the end of the stream beneath is a cut by
-// whoever is on the way, or the death of the proxy. crypto/tls is lenient about
+// whoever is on the way, or the death of the other side. crypto/tls is lenient about
 // it for the sake of old web servers.
 type uncut struct {
 	net.Conn
+	err error // of a cut
 }
 
 func (c uncut) Read(p []byte) (int, error) {
@@ -27,7 +32,7 @@ func (c uncut) Read(p []byte) (int, error) {
 	case n > 0: // an outer tls.Conn returns errors with them, which come again
 		return n, nil
 	case err == io.EOF:
-		return 0, errCut
+		return 0, c.err
 	}
 	return n, err
 }
@@ -54,6 +59,6 @@ func client(stream net.Conn, cfg *tls.Config) *conn.TLS {
 		cfg.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) { return get(info) }
 		c.Handshaken = func() { get = nil }
 	}
-	c.Conn = tls.Client(uncut{below}, cfg)
+	c.Conn = tls.Client(uncut{below, errCut}, cfg)
 	return c
 }

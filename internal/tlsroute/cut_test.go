@@ -20,7 +20,7 @@ func (c readerConn) Read(p []byte) (int, error) { return c.Reader.Read(p) }
 func TestUncut(t *testing.T) {
 	r, w := io.Pipe()
 	go func() { io.WriteString(w, "last words"); w.Close() }()
-	got, err := io.ReadAll(uncut{readerConn{Reader: iotest.DataErrReader(r)}})
+	got, err := io.ReadAll(uncut{readerConn{Reader: iotest.DataErrReader(r)}, errCut})
 	if string(got) != "last words" || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("read %q, %v", got, err)
 	}
@@ -38,7 +38,7 @@ func (r *together) Read(p []byte) (int, error) {
 // An error that passes must not come together with bytes: crypto/tls would leave
 // a record lie that is complete, until something else arrives.
 func TestUncutPassingError(t *testing.T) {
-	c := uncut{readerConn{Reader: &together{"record"}}}
+	c := uncut{readerConn{Reader: &together{"record"}}, errCut}
 	got := make([]byte, 10)
 	if n, err := c.Read(got); string(got[:n]) != "record" || err != nil {
 		t.Errorf("read %q, %v", got[:n], err)

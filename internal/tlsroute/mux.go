@@ -188,7 +188,7 @@ func (m *Mux) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, info *
 	ctx, cancel := context.WithTimeout(ctx, HandshakeTimeout)
 	defer cancel()
 	below := conn.NewBatch(c)
-	tc := conn.NewTLS(tls.Server(below, cfg), below)
+	tc := conn.NewTLS(tls.Server(uncut{below, errClientCut}, cfg), below)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,13 +39,14 @@ func (s *session) at(host string) *session {
 
 func (s *session) valid() bool { return s.ctx.Err() == nil && time.Now().Before(s.ends) }
 
-// from reports whether a request comes from where the session may be used.
+// from reports whether a request comes from where the session may be used. Port 0
+// marks an address that is not certain, as it does for pinned certificates.
 func (s *session) from(r *http.Request) bool {
 	if s.id.PinnedIP == "" {
 		return true
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	return err == nil && net.ParseIP(s.id.PinnedIP).Equal(net.ParseIP(host))
+	host, port, err := net.SplitHostPort(r.RemoteAddr)
+	return err == nil && port != "0" && net.ParseIP(s.id.PinnedIP).Equal(net.ParseIP(host))
 }
 
 // sessions are those that have not ended, by the hashes of their secrets.
@@ -168,5 +170,16 @@ func hideCookies(h http.Header) {
 	h.Del("Cookie")
 	if len(kept) > 0 {
 		h.Set("Cookie", strings.Join(kept, "; "))
+	}
+}
+
+// HideSetCookies deletes from an app's answer what would set the cookies of
+// portals: it could sign the browser out, and would never come back to the app.
+func HideSetCookies(h http.Header) {
+	set := slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
+		return strings.HasPrefix(strings.TrimSpace(line), cookiePrefix)
+	})
+	if h["Set-Cookie"] = set; len(set) == 0 {
+		h.Del("Set-Cookie")
 	}
 }

@@ -476,13 +476,14 @@ func TestCertificate(t *testing.T) {
 	}
 }
 
+// Port 0 is that of a client whose address anybody could have claimed.
 func TestPinnedSession(t *testing.T) {
 	f := newFixture(t)
 	id := alice
 	id.PinnedIP = "192.0.2.1"
 	b := f.browser()
 	b.do("POST", "https://"+addr+f.Link(Login{Identity: id}))
-	for remote, want := range map[string]int{"192.0.2.1:5": 200, "192.0.2.2:5": 303} {
+	for remote, want := range map[string]int{"192.0.2.1:5": 200, "192.0.2.2:5": 303, "192.0.2.1:0": 303} {
 		b.remote = remote
 		if resp := b.do("GET", "https://"+addr+"/"); resp.StatusCode != want {
 			t.Errorf("from %s: %s", remote, resp.Status)
