@@ -157,7 +157,9 @@ func TestAppCrossSite(t *testing.T) {
 		{"form of an old browser", []string{"-H", "Origin: https://evil.example", "-d", "x"}, true},
 		{"form of nobody", []string{"-H", "Origin: null", "-d", "x"}, true},
 		{"preflight", []string{"-X", "OPTIONS", "-H", "Origin: https://evil.example", "-H", "Access-Control-Request-Method: PUT"}, true},
-		{"page of another port, which is the same site", []string{"-H", "Origin: http://127.0.0.1:1", "-d", "x"}, false},
+		{"page of another port", []string{"-H", "Sec-Fetch-Site: same-site", "-H", "Sec-Fetch-Mode: no-cors", "-H", "Origin: http://127.0.0.1:1", "-d", "x"}, true},
+		{"page of another port in an old browser", []string{"-H", "Origin: http://127.0.0.1:1", "-d", "x"}, true},
+		{"own page in an old browser", []string{"-H", "Origin: ORIGIN", "-d", "x"}, false},
 		{"websocket", append([]string{"-H", "Origin: https://evil.example"}, upgrade...), true},
 	} {
 		for _, url := range []string{strict, open} {

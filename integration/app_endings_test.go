@@ -153,6 +153,7 @@ func TestAppCommand(t *testing.T) {
 		code int
 	}{
 		{"arguments", []string{"curl", "-qsS", "http://{addr}/hello"}, "hello\n", 0},
+		{"url", []string{"curl", "-qsS", "{url}/hello"}, "hello\n", 0},
 		{"environment", []string{"sh", "-c", "curl -qsS http://$TSHX_HOST:$TSHX_PORT/hello; exit 7"}, "hello\n", 7},
 		{"fails", []string{"curl", "-qsSf", "http://{addr}/status?code=500"}, "", 22},
 		{"crashes", []string{"sh", "-c", "kill -KILL $$"}, "", 128 + 9},

@@ -282,6 +282,9 @@ func appParallel(t *testing.T, tr *transport) {
 
 // appTCP: what is no HTTP is carried as it is, whoever speaks first.
 func appTCP(t *testing.T, tr *transport) {
+	if out := mustCurl(t, tr.appURL(t, appTCPWeb)+"/hello"); out != "hello\n" {
+		t.Errorf("HTTP to a TCP application: %q", out)
+	}
 	if out := mustCurl(t, tr.appURL(t, appTCPWeb, "--protocol", "tcp")+"/hello"); out != "hello\n" {
 		t.Errorf("HTTP that is not looked at: %q", out)
 	}

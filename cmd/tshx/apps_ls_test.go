@@ -145,7 +145,7 @@ func TestAppsLogout(t *testing.T) {
 	code, out, talk = a.tshx("apps", "logout")
 	third := a.pair("third")
 	if code != exitFailure || out != "removed: "+a.pair("hello2").Key+"\nremoved: "+third.Cert+"\nremoved: "+third.Key+"\n" ||
-		strings.Count(talk, "\n") != 1 || !strings.Contains(talk, "remove: ") || !strings.Contains(talk, stuck) {
+		strings.Count(talk, "\n") != 1 || !strings.Contains(talk, " cannot be removed: ") || !strings.Contains(talk, stuck) {
 		t.Errorf("exit code %d, %s%s", code, out, talk)
 	}
 	if login := a.paths.Pair(1, "tls", "", ""); !exists(login.Key) {

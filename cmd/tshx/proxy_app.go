@@ -28,8 +28,24 @@ type proxyAppCmd struct {
 	listenArgs
 }
 
+// check refuses flags that would do nothing.
+func (c *proxyAppCmd) check() error {
+	if c.Protocol == "tcp" && (len(c.AllowHost) > 0 || c.AllowCrossSite) {
+		return program.Usagef("--allow-host and --allow-cross-site are about HTTP; with --protocol=tcp nothing is looked at")
+	}
+	for _, host := range c.AllowHost {
+		if !appproxy.IsHost(host) {
+			return program.Usagef("--allow-host wants a host, and %q is none", host)
+		}
+	}
+	return nil
+}
+
 // Run listens for clients of the application until a signal.
 func (c *proxyAppCmd) Run(ctx context.Context, env *Env, g *Globals) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	l, err := g.open(env, c.Cluster)
 	if err != nil {
 		return err
@@ -101,23 +117,20 @@ func advise(err error, renew string) appproxy.Advice {
 	return a
 }
 
-// announce says how clients get in.
+// announce says how clients get in. Unless they are not looked at, those of HTTP do
+// in any case, whatever the application is.
 func (c *proxyAppCmd) announce(a *announcement, cluster string, addr net.Addr) {
 	_, socket := addr.(*net.UnixAddr)
 	url := proxyURL(addr)
-	kind, clients := "Application", "clients connect without TLS"
+	if !socket && c.Protocol != "tcp" {
+		a.URL = &url
+	}
+	kind := "Application"
 	switch c.Protocol {
 	case "http":
 		kind, a.Protocol = "HTTP application", &c.Protocol
-		if !socket {
-			a.URL = &url
-		}
 	case "tcp":
 		kind, a.Protocol = "TCP application", &c.Protocol
-	default:
-		if !socket {
-			clients += ", browsers by " + url
-		}
 	}
-	a.Intro = fmt.Sprintf("%s %q in cluster %s: %s.\n", kind, c.Name, plain.Line(cluster, 0), clients)
+	a.Intro = fmt.Sprintf("%s %q in cluster %s: clients connect without TLS.\n", kind, c.Name, plain.Line(cluster, 0))
 }

@@ -6,11 +6,11 @@
 //	defer p.Close()
 //	err = (&localproxy.Server{Handler: p}).Serve(ctx, ln)
 //
-// A client that begins with an HTTP/1.x request line is served as one of an HTTP
-// application (look.go): request by request over httproute, with an answer of our
-// own where there is none. All others, and those that wait for the server to speak
-// first, get a tunnel to a TCP application. The certificate does not say which of
-// the two it is.
+// A client that begins with an HTTP/1.x request line is served as one of HTTP
+// (look.go): request by request over httproute, with an answer of our own where
+// there is none. All others get a tunnel, and those that are silent one that waits
+// for who speaks first (meet.go). The certificate does not say what the
+// application is, and it need not: by either route its agent takes what comes.
 //
 // Pages of other sites must not get at the application by the user's browser:
 // guard.go.
@@ -160,19 +160,21 @@ func (p *Proxy) ServeConn(ctx context.Context, c net.Conn) {
 // serve finds out what the client speaks and serves it.
 func (p *Proxy) serve(ctx context.Context, c net.Conn) localproxy.End {
 	if p.known() == TCP {
-		return p.tunnel(ctx, c)
+		return p.tunnel(ctx, c, nil)
 	}
 	var l look
-	stats, err := p.server.Serve(ctx, c, func(context.Context) (net.Conn, error) {
-		err := l.at(c, p.o.Protocol, p.known() == HTTP)
-		if err == nil && !l.http {
-			err = errNotHTTP
-		}
+	var m *meeting
+	stats, err := p.server.Serve(ctx, c, func(ctx context.Context) (_ net.Conn, err error) {
+		m, err = p.look(ctx, c, &l)
 		return conn.Buffered(c, l.first), err
 	})
 	switch {
 	case errors.Is(err, errNotHTTP):
-		return p.tunnel(ctx, conn.Buffered(c, l.first))
+		return p.tunnel(ctx, conn.Buffered(c, l.first), m)
+	case m != nil && m.upstream != nil: // the listener has ended meanwhile
+		m.upstream.Close()
+	}
+	switch {
 	case ctx.Err() != nil, errors.Is(err, net.ErrClosed):
 		return localproxy.End{Stats: stats, Reason: localproxy.Drain, Err: err}
 	case errors.Is(err, conn.ErrClientGone):
@@ -182,6 +184,28 @@ func (p *Proxy) serve(ctx context.Context, c net.Conn) localproxy.End {
 		return localproxy.End{Reason: localproxy.Refused, Err: err}
 	}
 	return localproxy.End{Stats: stats, Reason: localproxy.EOF}
+}
+
+// look reads what a client says first. It returns errNotHTTP for one that is to
+// have the tunnel, and the upstream if that is there.
+func (p *Proxy) look(ctx context.Context, c net.Conn, l *look) (m *meeting, err error) {
+	known := p.known()
+	if err := l.at(c, known); err != nil {
+		return nil, err
+	}
+	if l.silent && known != HTTP {
+		if m, err = p.meet(ctx, c, l); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case l.http:
+	case p.o.Protocol != HTTP:
+		return m, errNotHTTP
+	case judge(l.first) == isTLS:
+		return nil, ErrClientTLS
+	}
+	return nil, nil // it will be told where it does not speak HTTP
 }
 
 // errNotHTTP sends a connection to the tunnel.

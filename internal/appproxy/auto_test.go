@@ -48,23 +48,117 @@ func TestTCP(t *testing.T) {
 
 func unused(http.ResponseWriter, *http.Request) { panic("a request got through") }
 
-// A server that speaks first is heard, and by then its clients need not wait.
+// A server that speaks first is heard. By then it is known to be no server of HTTP,
+// so that its clients are neither waited for nor looked at.
 func TestServerFirst(t *testing.T) {
 	w := newWorld(t, unused, func(w *world) { w.tcp = greet })
-	for i := range 2 {
-		_, br := w.dial("")
+	for _, first := range []string{"", "GET / HTTP/1.1\r\n\r\n"} {
+		c, br := w.dial(first)
 		if line, err := br.ReadString('\n'); line != "220 hello\r\n" || err != nil {
 			t.Fatalf("%q, %v", line, err)
 		}
-		if i == 0 {
-			continue
+		io.WriteString(c, "QUIT\r\n")
+		conn.CloseWrite(c)
+		if b, err := io.ReadAll(br); string(b) != first+"QUIT\r\n" || err != nil {
+			t.Errorf("%q, %v", b, err)
 		}
-		// It is known to be one of TCP, so that no request is taken for one of HTTP.
-		_, br = w.dial("GET / HTTP/1.1\r\n\r\n")
-		br.ReadString('\n')
-		if line, err := br.ReadString('\n'); line != "GET / HTTP/1.1\r\n" || err != nil {
-			t.Errorf("%q, %v", line, err)
+	}
+}
+
+// One that answers may be of HTTP as well, and so its clients are looked at.
+func TestBothKinds(t *testing.T) {
+	w := newWorld(t, hello, func(w *world) { w.tcp = echo })
+	for range 2 {
+		c, br := w.dial("hello\r\n")
+		conn.CloseWrite(c)
+		if b, err := io.ReadAll(br); string(b) != "hello\r\n" || err != nil {
+			t.Errorf("%q, %v", b, err)
 		}
+		if got, err := w.ask("GET / HTTP/1.1\r\nHost: rebound.example.com\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 421 ") || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
+// A client that is silent at first may still be a browser, that has connected ahead:
+// the agent of an HTTP application answers by the TCP route, too, and so what a page
+// has it ask is looked at. Nothing of it is sent twice.
+func TestLateRequest(t *testing.T) {
+	var w *world
+	begun := make(chan bool, 10)
+	w = newWorld(t, hello, func(w *world) {
+		w.tcp = func(c net.Conn) {
+			begun <- true
+			if n, _ := c.Read(make([]byte, 1)); n > 0 {
+				t.Error("something was sent by the tunnel")
+			}
+		}
+	})
+	for _, tt := range []struct{ pieces, want string }{
+		{"GET / HTTP/1.1\r\nHost: rebound.example.com\r\nConnection: close\r\n\r\n", "421 "},
+		{"GET / HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nConnection: close\r\n\r\n", "403 "},
+		{"G|ET / HT|TP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "200 "},
+	} {
+		c, br := w.dial("")
+		<-begun // it is taken for a client of TCP
+		for _, piece := range strings.Split(tt.pieces, "|") {
+			io.WriteString(c, piece)
+			time.Sleep(time.Millisecond)
+		}
+		if b, err := io.ReadAll(br); !strings.HasPrefix(string(b), "HTTP/1.1 "+tt.want) || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	if w.tunnels.Load() != 3 {
+		t.Errorf("%d tunnels", w.tunnels.Load())
+	}
+}
+
+// What a silent client then says arrives, if it is not HTTP, and so does its end.
+func TestLateWords(t *testing.T) {
+	begun := make(chan bool, 1)
+	w := newWorld(t, unused, func(w *world) {
+		w.tcp = func(c net.Conn) {
+			begun <- true
+			echo(c)
+		}
+	})
+	for _, words := range []string{"hello\r\n", ""} {
+		c, br := w.dial("")
+		<-begun
+		io.WriteString(c, words)
+		conn.CloseWrite(c)
+		if b, err := io.ReadAll(br); string(b) != words || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		if e := <-w.closed; e.Reason != localproxy.EOF || e.Sent != int64(len(words)) || e.Received != e.Sent {
+			t.Errorf("closed %+v", e)
+		}
+	}
+}
+
+// A client that goes, and the end of the listener, also end what waits for either
+// side to speak.
+func TestSilentEnds(t *testing.T) {
+	for name, end := range map[string]func(*world, net.Conn){
+		"reset":    func(_ *world, c net.Conn) { conn.Abort(c) },
+		"listener": func(w *world, _ net.Conn) { w.Stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			begun, ended := make(chan bool, 1), make(chan bool, 1)
+			w := newWorld(t, unused, func(w *world) {
+				w.tcp = func(c net.Conn) {
+					begun <- true
+					c.Read(make([]byte, 1))
+					ended <- true
+				}
+			})
+			c, _ := w.dial("")
+			<-begun
+			end(w, c)
+			<-ended
+			<-w.closed
+		})
 	}
 }
 
@@ -106,16 +200,23 @@ func TestConnectAhead(t *testing.T) {
 	}
 }
 
-// A request line may come in pieces.
+// A request line may come in pieces, as from who types it, whatever is known of the
+// application.
 func TestPieces(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, hello, nil)
-	c, br := w.dial("")
-	for _, piece := range []string{"G", "ET /a", "?b HT", "TP/1.1\r\nHost: localhost\r\nConnec", "tion: close\r\n\r\n"} {
-		io.WriteString(c, piece)
-		time.Sleep(time.Millisecond) // so that they are pieces, most likely
+	for range 2 {
+		c, br := w.dial("")
+		for _, piece := range []string{"G", "ET /a", "?b HT", "TP/1.1\r\nHost: localhost\r\nConnec", "tion: close\r\n\r\n"} {
+			io.WriteString(c, piece)
+			time.Sleep(400 * time.Millisecond) // longer than a client may be silent that says nothing at all
+		}
+		if b, err := io.ReadAll(br); !strings.HasSuffix(string(b), "hello") || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
 	}
-	if b, err := io.ReadAll(br); !strings.HasSuffix(string(b), "hello") || err != nil {
-		t.Errorf("%q, %v", b, err)
+	if n := w.tunnels.Load(); n != 0 {
+		t.Errorf("%d tunnels", n)
 	}
 }
 

@@ -37,7 +37,7 @@ func (g *guard) judge(r *http.Request) *answer {
 		return g.refuse(http.StatusMisdirectedRequest, "the host "+hostOf(r.Host)+" is not known to be this machine",
 			"use localhost or 127.0.0.1, or start tshx with --allow-host="+hostOf(r.Host))
 	case !g.crossSite && foreign(r, g.hosts):
-		return g.refuse(http.StatusForbidden, "a page of another site made this request",
+		return g.refuse(http.StatusForbidden, "a page of another site or port made this request",
 			"start tshx with --allow-cross-site if that is meant")
 	}
 	return nil
@@ -63,29 +63,48 @@ func (g *guard) names(host string) bool {
 	return !strings.Contains(host, ".") || strings.HasSuffix(host, ".localhost") || g.hosts[host]
 }
 
-// foreign reports whether a request was made by a page of another site, and is
-// not just the user following a link. Browsers say so in Sec-Fetch-Site
+// foreign reports whether a request was made by a page from elsewhere, and is not
+// just the user following a link. Browsers say so in Sec-Fetch-Site
 // (w3.org/TR/fetch-metadata); old ones name the page's origin where it matters.
+// Another port is elsewhere, which browsers take for the same site: what is there
+// can be another application, or another user's.
 func foreign(r *http.Request, known map[string]bool) bool {
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
-	switch r.Header.Get("Sec-Fetch-Site") {
-	case "cross-site":
-		followed := safe && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
-		return !followed
-	case "":
-	default: // same-origin, same-site, none
-		return false
-	}
 	origin := r.Header.Get("Origin")
-	if origin == "" || safe && r.Header.Get("Upgrade") == "" {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "same-origin", "none":
+		return false
+	case "":
+		return origin != "" && (!safe || r.Header.Get("Upgrade") != "") && !own(origin, r.Host, known)
+	case "same-site":
+		if own(origin, r.Host, known) {
+			return false
+		}
+	}
+	followed := safe && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+	return !followed
+}
+
+// own reports whether an origin is the application's, as the client knows it, or
+// one that is known.
+func own(origin, host string, known map[string]bool) bool {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" { // "null" among others
 		return false
 	}
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" {
-		return true // "null" among others
+	return strings.EqualFold(u.Host, host) || known[hostOf(u.Host)]
+}
+
+// IsHost reports whether text, a host or host:port, can be what clients name.
+func IsHost(text string) bool {
+	if _, port, err := net.SplitHostPort(text); err == nil && strings.Trim(port, "0123456789") != "" {
+		return false
 	}
-	host := hostOf(u.Host)
-	return host != hostOf(r.Host) && !known[host]
+	host := hostOf(text)
+	_, err := netip.ParseAddr(host)
+	return err == nil || host != "" && !strings.ContainsFunc(host, func(c rune) bool {
+		return c <= ' ' || c > '~' || strings.ContainsRune(`*:/\@?#%[]`, c)
+	})
 }
 
 // hostOf returns the host of a host or host:port in its one form.

@@ -64,7 +64,13 @@ func TestCrossSite(t *testing.T) {
 		{"POST", nil, 200}, // not a browser
 		{"GET", fetch("none", "navigate", "document"), 200},
 		{"POST", fetch("same-origin", "cors", "empty"), 200},
-		{"POST", fetch("same-site", "cors", "empty"), 200},
+		{"POST", fetch("same-site", "no-cors", "empty"), 403}, // another port
+		{"GET", fetch("same-site", "no-cors", "script"), 403},
+		{"GET", upgrade(fetch("same-site", "websocket", "empty")), 403},
+		{"GET", fetch("same-site", "navigate", "document"), 200},
+		{"POST", http.Header{"Sec-Fetch-Site": {"same-site"}, "Origin": {"http://localhost:3000"}}, 403},
+		{"POST", http.Header{"Sec-Fetch-Site": {"same-site"}, "Origin": {"https://web.proxy.example.com"}}, 200}, // known
+		{"GET", fetch("what-comes-next", "cors", "empty"), 403},
 		{"GET", fetch("cross-site", "navigate", "document"), 200}, // a link
 		{"HEAD", fetch("cross-site", "navigate", "document"), 200},
 		{"POST", fetch("cross-site", "navigate", "document"), 403}, // a form
@@ -76,7 +82,12 @@ func TestCrossSite(t *testing.T) {
 		{"GET", origin("https://evil.example.com"), 200}, // CORS keeps the answer from it
 		{"POST", origin("https://evil.example.com"), 403},
 		{"DELETE", origin("null"), 403},
-		{"POST", origin("http://localhost:3000"), 200}, // the same site
+		{"POST", origin("http://localhost"), 200},
+		{"POST", origin("http://LOCALHOST"), 200},
+		{"POST", origin("http://localhost:3000"), 403},
+		{"POST", origin("localhost"), 403},
+		{"POST", origin("http://localhost.evil.example.com"), 403},
+		{"POST", origin("http://localhost@evil.example.com"), 403},
 		{"POST", origin("https://web.proxy.example.com"), 200},
 		{"GET", upgrade(origin("https://evil.example.com")), 403},
 		{"GET", upgrade(origin("http://localhost")), 200},

@@ -13,9 +13,10 @@ import (
 // Bounds of the look at a client.
 const (
 	// lookSilence is how long a client may say nothing before it is taken for one
-	// that waits for the server: those of web applications speak at once.
+	// that waits for the server: those of web applications speak at once. It is also
+	// how long one may leave it at words that need not be HTTP.
 	lookSilence = 300 * time.Millisecond
-	// lookTime bounds the whole look.
+	// lookTime bounds the wait for the rest of a request line.
 	lookTime = 5 * time.Second
 	// lookBytes is the longest request line. Those of real clients end at 8 KiB.
 	lookBytes = 64 << 10
@@ -26,42 +27,72 @@ var ErrClientTLS = errors.New("the client speaks TLS, and this port takes plain 
 
 // look is what a client said first.
 type look struct {
-	first []byte // read so far
-	http  bool   // it is to be served as a client of HTTP
+	first  []byte // read so far
+	http   bool   // it is to be served as a client of HTTP
+	silent bool   // it has said nothing for as long as it may
 }
 
-// at reads c until it is clear what the client speaks. only is what clients are
-// told to speak. Where the application is known to be one of HTTP (web), a silent
-// client connects ahead of its requests, as browsers do.
-func (l *look) at(c net.Conn, only Protocol, web bool) error {
-	end := time.Now().Add(lookTime)
+// at reads c until it is clear what the client speaks. known is what the
+// application does: clients of one of HTTP may be silent for ever, as browsers
+// are that connect ahead of their requests.
+func (l *look) at(c net.Conn, known Protocol) error {
 	defer c.SetReadDeadline(time.Time{})
-	for buf := make([]byte, 4<<10); ; {
-		until := time.Now().Add(lookSilence)
-		switch {
-		case web && len(l.first) == 0:
-			until = time.Time{}
-		case until.After(end):
-			until = end
+	var end time.Time // of the request line
+	for buf := make([]byte, 1<<10); ; {
+		if len(l.first) > 0 {
+			if end.IsZero() {
+				end = time.Now().Add(lookTime)
+			}
+			is := judge(l.first)
+			l.http = is == isHTTP
+			if is != isOpen || len(l.first) >= lookBytes {
+				return nil
+			}
 		}
-		c.SetReadDeadline(until)
+		c.SetReadDeadline(l.until(end, known))
 		n, err := c.Read(buf)
 		l.first = append(l.first, buf[:n]...)
-		is := judge(l.first)
-		ended := err != nil && (conn.Orderly(err) || isTimeout(err)) // the next reader finds it again
 		switch {
-		case is == isHTTP:
-			l.http = true
+		case n > 0 || err == nil:
+		case isTimeout(err):
+			l.silent = len(l.first) == 0
+			l.http = begins(l.first) || known == HTTP
 			return nil
-		case is == isTLS && only == HTTP:
-			return ErrClientTLS
-		case is != isOpen, ended, err == nil && len(l.first) >= lookBytes:
-			l.http = only == HTTP // it will be told
+		case conn.Orderly(err): // the next reader finds it again
+			l.http = known == HTTP
 			return nil
-		case err != nil:
-			return fmt.Errorf("%w before its first message: %w", conn.ErrClientGone, err)
+		default:
+			return gone(err)
 		}
 	}
+}
+
+func gone(err error) error {
+	return fmt.Errorf("%w before its first message: %w", conn.ErrClientGone, err)
+}
+
+// until returns when the next bytes have to be there. end is the last time for
+// those of a request line.
+func (l *look) until(end time.Time, known Protocol) time.Time {
+	soon := time.Now().Add(lookSilence)
+	switch {
+	case len(l.first) == 0 && known == HTTP:
+		return time.Time{}
+	case len(l.first) > 0 && (begins(l.first) || known == HTTP || soon.After(end)):
+		return end
+	}
+	return soon
+}
+
+// begins reports whether first is how requests of HTTP begin: with one of its own
+// methods (RFC 9110, section 9; RFC 5789), as far as that has come.
+func begins(first []byte) bool {
+	for _, method := range []string{"GET ", "POST ", "PUT ", "PATCH ", "DELETE ", "HEAD ", "OPTIONS ", "TRACE ", "CONNECT "} {
+		if n := min(len(first), len(method)); n > 0 && string(first[:n]) == method[:n] {
+			return true
+		}
+	}
+	return false
 }
 
 func isTimeout(err error) bool {

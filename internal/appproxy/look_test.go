@@ -42,6 +42,17 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestBegins(t *testing.T) {
+	for first, want := range map[string]bool{
+		"": false, "G": true, "GET": true, "GET ": true, "GET /hel": true, "GETX": false, "get ": false, "PING": false, "O": true,
+		"PROPFIND ": false, "PRI": false, "*1": false,
+	} {
+		if got := begins([]byte(first)); got != want {
+			t.Errorf("%q: %v", first, got)
+		}
+	}
+}
+
 // FuzzJudge: what net/http takes for a request of HTTP/1.x is one, and a verdict
 // does not change with more bytes.
 func FuzzJudge(f *testing.F) {
@@ -62,4 +73,15 @@ func FuzzJudge(f *testing.F) {
 			t.Errorf("%q is a request, and %v here", first, last)
 		}
 	})
+}
+
+func TestIsHost(t *testing.T) {
+	for text, want := range map[string]bool{
+		"a": true, "a.example.com": true, "a.example.com:80": true, "A.example.com.": true, "my_host": true, "::1": true, "[::1]:80": true, "127.0.0.1": true,
+		"": false, ":80": false, "a b": false, "https://a": false, "a/": false, "*.a": false, "ä": false, "[::g]": false, "a:b:c": false,
+	} {
+		if got := IsHost(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
 }

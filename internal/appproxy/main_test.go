@@ -27,7 +27,10 @@ import (
 	"tshx/internal/upgrade"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Half a second after a body that broke the application's server still holds on.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 var authority = sync.OnceValue(func() *proxyserver.Authority {
 	a, err := proxyserver.NewAuthority("real.example.com", proxyserver.ECDSA)

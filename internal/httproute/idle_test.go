@@ -120,8 +120,8 @@ func TestBrokenIdle(t *testing.T) {
 	}
 }
 
-// Where nothing was written nothing can have had an effect, and what has a short
-// body is sent again.
+// Where nothing was written nothing can have had an effect, and a request is sent
+// again.
 func TestClosedBeforeWrite(t *testing.T) {
 	var bodies atomic.Int64
 	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
@@ -145,7 +145,7 @@ func TestClosedBeforeWrite(t *testing.T) {
 	}
 }
 
-// onceDialer's connections can be written once.
+// onceDialer's connections can be written once, head and body.
 type onceDialer struct{ tlsroute.RouteDialer }
 
 func (d onceDialer) Dial(ctx context.Context, r tlsroute.Route) (net.Conn, error) {
@@ -155,11 +155,11 @@ func (d onceDialer) Dial(ctx context.Context, r tlsroute.Route) (net.Conn, error
 
 type once struct {
 	net.Conn
-	written atomic.Bool
+	writes atomic.Int64
 }
 
 func (c *once) Write(b []byte) (int, error) {
-	if c.written.Swap(true) {
+	if c.writes.Add(1) > 2 {
 		return 0, net.ErrClosed
 	}
 	return c.Conn.Write(b)

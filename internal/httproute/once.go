@@ -1,9 +1,7 @@
 package httproute
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,58 +12,27 @@ import (
 	"tshx/internal/upgrade"
 )
 
-// wholeMost is the longest body that is read before it is sent, so that it shares
-// a packet with the head of its request.
-const wholeMost = 64 << 10
-
 // once sends a request that must not be made twice. Where nothing of it was
 // written, because the connection turned out to have ended, it goes to another
 // one. net/http does that, too, but not in all cases.
 func (n *pool) once(req *http.Request) (*http.Response, error) {
-	again, err := bodies(req)
-	if err != nil {
-		return nil, err
-	}
-	body := again()
+	body := &lazy{Reader: req.Body}
 	for {
 		var u use
 		out := req.WithContext(httptrace.WithClientTrace(req.Context(), u.trace()))
-		out.Body = body
+		if out.Body != nil {
+			out.Body = body
+		}
 		res, err := n.send(n.writes, out)
-		if err == nil || !u.untouched() {
+		if err == nil || body.begun.Load() || !u.untouched() {
 			return res, err
 		}
-		if body = again(); body == nil {
-			return nil, err
-		}
 	}
 }
 
-// bodies returns what yields the body of a request, at each call from the
-// beginning, or nil once some of it is lost. A short one is read now, unless the
-// client waits to be asked for it.
-func bodies(req *http.Request) (func() io.ReadCloser, error) {
-	if req.Body == nil {
-		return func() io.ReadCloser { return http.NoBody }, nil
-	}
-	if req.ContentLength <= 0 || req.ContentLength > wholeMost || req.Header.Get("Expect") != "" {
-		b := &lazy{Reader: req.Body}
-		return func() io.ReadCloser {
-			if b.begun.Load() {
-				return nil
-			}
-			return b
-		}, nil
-	}
-	whole := make([]byte, req.ContentLength)
-	if _, err := io.ReadFull(req.Body, whole); err != nil {
-		return nil, fmt.Errorf("body of the request: %w", err)
-	}
-	return func() io.ReadCloser { return io.NopCloser(bytes.NewReader(whole)) }, nil
-}
-
-// lazy is a body that is read as it is sent. net/http sends the head before it
-// reads one. Closing it does nothing: that is up to the server it comes from.
+// lazy is a body that is read as it is sent, however slowly it comes: net/http
+// sends the head before it reads one. Closing it does nothing: that is up to the
+// server it comes from.
 type lazy struct {
 	io.Reader
 	begun atomic.Bool

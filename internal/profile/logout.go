@@ -79,7 +79,7 @@ func (p *Profile) remove(kind Kind, name, beside string) (removed []string, err 
 			unlink = os.RemoveAll
 		}
 		if rerr := unlink(path); rerr != nil {
-			err = errors.Join(err, fmt.Errorf("remove: %w", rerr))
+			err = errors.Join(err, fmt.Errorf("%s cannot be removed: %w", path, cause(rerr)))
 			continue
 		}
 		removed = append(removed, path)
