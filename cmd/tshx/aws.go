@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,7 +46,7 @@ func (c *awsCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	}
 	apps, err := l.cloudApps(cloudAWS, inv.apps)
 	if err != nil {
-		return err
+		return appBehind(err, "aws", len(inv.apps) > 0, inv.args)
 	}
 	if program.Signalled(ctx) { // aws has not heard of it
 		return childExit(program.ExitInterrupted)
@@ -133,15 +134,33 @@ func readAWS(args []string) (awsInvocation, error) {
 	return inv, nil
 }
 
+// appBehind is the error of an app that was not named, which says so where --app
+// stands in args: those are the program's.
+func appBehind(err error, command string, named bool, args []string) error {
+	var usage *program.UsageError
+	ours := func(arg string) bool { return arg == "--app" || strings.HasPrefix(arg, "--app=") }
+	if named || !errors.As(err, &usage) || !slices.ContainsFunc(args, ours) {
+		return err
+	}
+	return program.Usagef("%v; it comes first: tshx %s --app NAME ...", err, command)
+}
+
 // awsLocal are the commands of aws that ask no service.
-var awsLocal = []string{"help", "configure", "history", "--version"}
+var awsLocal = []string{"help", "--help", "configure", "history", "--version"}
 
 // local reports whether it needs no local proxy.
 func (inv awsInvocation) local() bool {
 	if inv.program != "aws" {
 		return false
 	}
-	return len(inv.args) == 0 || slices.Contains(awsLocal, inv.args[0]) || inv.args[len(inv.args)-1] == "help"
+	if len(inv.args) == 0 || slices.Contains(awsLocal, inv.args[0]) {
+		return true
+	}
+	// "help" behind commands asks for theirs; elsewhere it is a name.
+	last := len(inv.args) - 1
+	return inv.args[last] == "help" && !slices.ContainsFunc(inv.args[:last], func(arg string) bool {
+		return strings.HasPrefix(arg, "-") || strings.Contains(arg, "/")
+	})
 }
 
 // noAWSError says that the AWS CLI is not installed.

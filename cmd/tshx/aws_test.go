@@ -28,6 +28,10 @@ func TestReadAWS(t *testing.T) {
 		{"--exec terraform -- plan --app x", awsInvocation{program: "terraform", args: []string{"plan", "--app", "x"}}, false},
 		{"--exec terraform help", awsInvocation{program: "terraform", args: []string{"help"}}, false},
 		{"s3 help", awsInvocation{program: "aws", args: []string{"s3", "help"}}, true},
+		{"--help", awsInvocation{program: "aws", args: []string{"--help"}}, true},
+		{"ec2 wait instance-running help", awsInvocation{program: "aws", args: []string{"ec2", "wait", "instance-running", "help"}}, true},
+		{"s3 cp s3://b/k help", awsInvocation{program: "aws", args: []string{"s3", "cp", "s3://b/k", "help"}}, false},
+		{"ssm get-parameter --name help", awsInvocation{program: "aws", args: []string{"ssm", "get-parameter", "--name", "help"}}, false},
 		{"configure list", awsInvocation{program: "aws", args: []string{"configure", "list"}}, true},
 		{"s3 cp --version", awsInvocation{program: "aws", args: []string{"s3", "cp", "--version"}}, false},
 	} {

@@ -53,7 +53,7 @@ func (g *Globals) runCloud(ctx context.Context, env *Env, cloud tokenCloud, name
 	}
 	a, err := l.tokenApp(cloud, app)
 	if err != nil {
-		return err
+		return appBehind(err, name, app != "", args)
 	}
 	if program.Signalled(ctx) { // the program has not heard of it
 		return childExit(program.ExitInterrupted)

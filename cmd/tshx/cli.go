@@ -210,7 +210,7 @@ type Globals struct {
 	Debug     bool   `short:"d" help:"Explain every decision on standard error ($$TELEPORT_DEBUG)."`
 }
 
-const description = `Connects ordinary clients (OpenSSH, psql, mysql, redis-cli, kubectl, ...) to an access proxy that routes by TLS SNI and ALPN, directly or through a layer-7 balancer, with the login that tsh left on disk.`
+const description = `Connects ordinary clients (OpenSSH, psql, mysql, redis-cli, browsers, kubectl, aws, ...) to an access proxy that routes by TLS SNI and ALPN, directly or through a layer-7 balancer, with the login that tsh left on disk.`
 
 // run parses args, runs the command and returns the exit code.
 func run(ctx context.Context, env *Env, args []string) int {

@@ -102,7 +102,7 @@ func (l *login) cloudApps(cloud string, names []string) ([]cloudApp, error) {
 		switch {
 		case err == nil:
 			apps, found = append(apps, a), append(found, name)
-		case !errors.As(err, &other):
+		case !errors.As(err, &other) && l.mayBe(cloud, name):
 			first = cmp.Or(first, err)
 		}
 	}
@@ -117,6 +117,19 @@ func (l *login) cloudApps(cloud string, names []string) ([]cloudApp, error) {
 	missing := l.noApps("tsh apps login NAME")
 	missing.What = cloudNames[cloud] + " app certificate"
 	return nil, missing
+}
+
+// mayBe reports whether an app whose certificate cannot be used is of the cloud, as
+// far as can be read.
+func (l *login) mayBe(cloud, name string) bool {
+	certs, _ := l.Certificates() // what cannot be listed cannot be read
+	for _, s := range certs {
+		if s.Kind == profile.KindApp && s.Cluster == l.Cluster && s.Name == name && s.Identity.App.Name != "" {
+			of, _ := cloudRoute(s.Identity.App)
+			return of == cloud
+		}
+	}
+	return true
 }
 
 // newCloudProxy starts a proxy for apps. certs are those to show for each; nil are

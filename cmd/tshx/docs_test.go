@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -112,5 +113,40 @@ func TestProtocolDocument(t *testing.T) {
 	}
 	if cited == 0 {
 		t.Error("no citation was found")
+	}
+}
+
+// What documents link to is there, down to the section.
+func TestLinks(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(moduleRoot, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, filepath.Join(moduleRoot, "README.md"), filepath.Join(moduleRoot, "ARCHITECTURE.md"))
+	link := regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)]*))?\)`) // none with a scheme
+	found := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			found++
+			target := file
+			if m[1] != "" {
+				target = filepath.Join(filepath.Dir(file), m[1])
+			}
+			there, err := os.ReadFile(target)
+			if err != nil {
+				t.Errorf("%s: %v", file, err)
+				continue
+			}
+			if m[2] != "" && !slices.ContainsFunc(headings(string(there)), func(title string) bool { return anchor(title) == m[2] }) {
+				t.Errorf("%s links to %s#%s, which is not there", file, m[1], m[2])
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d links were found", found)
 	}
 }

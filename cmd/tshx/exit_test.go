@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"tshx/internal/cloudproxy"
 	"tshx/internal/tlsroute"
 	"tshx/internal/upgrade"
 )
@@ -31,6 +32,7 @@ func TestHintOnHangUp(t *testing.T) {
 		{"reset later", reset, ""},
 		{"no answer to either upgrade", &upgrade.AttemptsError{WebSocket: noAnswer, Legacy: noAnswer}, "check address and port"},
 		{"an upgrade that was answered", &upgrade.AttemptsError{WebSocket: noAnswer, Legacy: &upgrade.RefusedError{Status: 404}}, "does not route"},
+		{"not the cloud's", &cloudproxy.DirectError{Addr: "x:1", Err: syscall.ECONNREFUSED}, "check host and port"},
 		{"too slow", os.ErrDeadlineExceeded, "no answer in time"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -26,11 +27,13 @@ type reporter struct {
 	what string
 
 	mu   sync.Mutex
-	last string
-	at   time.Time
+	told map[string]time.Time // reasons, and when
 }
 
-const repeatAfter = 10 * time.Second
+const (
+	repeatAfter = 10 * time.Second
+	reasonsMost = 32 // remembered at a time
+)
 
 func noDigit(r rune) rune {
 	if '0' <= r && r <= '9' {
@@ -44,10 +47,14 @@ func (r *reporter) report(err error) {
 	defer r.mu.Unlock()
 	line := explain(err)
 	now := r.env.Now()
+	maps.DeleteFunc(r.told, func(_ string, at time.Time) bool { return now.Sub(at) >= repeatAfter })
 	reason := strings.Map(noDigit, line) // ports of our own differ each time
-	if reason == r.last && now.Sub(r.at) < repeatAfter {
+	if _, ok := r.told[reason]; ok {
 		return
 	}
-	r.last, r.at = reason, now
+	if r.told == nil || len(r.told) == reasonsMost {
+		r.told = map[string]time.Time{}
+	}
+	r.told[reason] = now
 	say(r.env, fmt.Sprintf("connection to %s failed: %s", r.what, line))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"unicode"
 
 	"tshx/internal/program"
 )
@@ -32,6 +33,7 @@ type sshInvocation struct {
 	help              bool
 	set               []func(*Globals) // by flags that are ours
 	cluster           string           // "" without
+	odd               string           // a login that no command line can have; "" without
 }
 
 // ourSSHFlags are those flags of tshx and of tsh ssh that may follow the word,
@@ -42,9 +44,9 @@ var ourSSHFlags = map[string]func(inv *sshInvocation, value string){
 	"home":     func(inv *sshInvocation, v string) { inv.global(func(g *Globals) { g.Home = v }) },
 	"identity": func(inv *sshInvocation, v string) { inv.global(func(g *Globals) { g.Identity = v }) },
 	"ca-file":  func(inv *sshInvocation, v string) { inv.global(func(g *Globals) { g.CAFile = v }) },
-	"login":    func(inv *sshInvocation, v string) { inv.args = append(inv.args, "-oUser="+v) },
-	"port":     func(inv *sshInvocation, v string) { inv.args = append(inv.args, "-oPort="+v) },
-	"option":   func(inv *sshInvocation, v string) { inv.args = append(inv.args, "-o"+v) },
+	"login":    func(inv *sshInvocation, v string) { inv.option("User=" + v) },
+	"port":     func(inv *sshInvocation, v string) { inv.option("Port=" + v) },
+	"option":   (*sshInvocation).option,
 }
 
 // ourSSHSwitches are the same without a value. Of those with a letter OpenSSH
@@ -59,6 +61,26 @@ var ourSSHSwitches = map[string]func(inv *sshInvocation){
 
 // global remembers what a flag sets for all commands.
 func (inv *sshInvocation) global(set func(*Globals)) { inv.set = append(inv.set, set) }
+
+// option passes an option of ssh_config(5).
+func (inv *sshInvocation) option(v string) {
+	inv.args = append(inv.args, "-o"+v)
+	inv.look('o', v)
+}
+
+// look looks for a login in the value of a flag with this letter.
+func (inv *sshInvocation) look(letter byte, value string) {
+	if letter == 'o' {
+		i := strings.IndexAny(value, "= \t")
+		if i < 0 || !strings.EqualFold(value[:i], "User") {
+			return
+		}
+		value = value[i+1:]
+	}
+	if !sshLogin(value) {
+		inv.odd = value
+	}
+}
 
 // read takes apart the arguments as the tool itself would, and keeps what is
 // ours from it. What it does not know it leaves to the tool.
@@ -99,7 +121,7 @@ func (t sshTool) read(args []string) (sshInvocation, error) {
 		break
 	}
 	inv.offline = inv.offline || inv.host == "" && !inv.help
-	return inv, checkHost(inv.host, t)
+	return inv, checkWords(&inv, t)
 }
 
 // ours reads a flag with two dashes and returns the arguments after it.
@@ -117,6 +139,9 @@ func (inv *sshInvocation) ours(t sshTool, arg string, rest []string) ([]string, 
 		return nil, program.Usagef("--%s: expected a value; see: tshx %s --help", name, t.name)
 	case !has:
 		value, rest = rest[0], rest[1:]
+	}
+	if value == "" {
+		return nil, program.Usagef("--%s: the value is empty", name)
 	}
 	set(inv, value)
 	return rest, nil
@@ -138,6 +163,9 @@ func (inv *sshInvocation) letters(t sshTool, arg string, rest []string) []string
 		if value == "" && len(rest) > 0 {
 			value, rest, apart = rest[0], rest[1:], true
 		}
+		if letter == 'o' || letter == 'l' && t.rerun {
+			inv.look(letter, value)
+		}
 		if letter == 'F' && value != "" {
 			inv.config = value
 			arg, apart = arg[:i], false
@@ -154,14 +182,23 @@ func (inv *sshInvocation) letters(t sshTool, arg string, rest []string) []string
 	return rest
 }
 
-// checkHost refuses a destination that would end the quotes around it in the
-// ProxyCommand, which OpenSSH gives to a shell. It refuses such names itself
+// checkWords refuses a destination or login that would end the quotes around it in
+// the ProxyCommand, which OpenSSH gives to a shell. It refuses such names itself
 // only since 9.6.
-func checkHost(host string, t sshTool) error {
-	if t.rerun && strings.ContainsAny(host, "'\r\n") {
-		return program.Usagef("%q cannot be the name of a host", host)
+func checkWords(inv *sshInvocation, t sshTool) error {
+	switch {
+	case t.rerun && !sshLogin(inv.host):
+		return program.Usagef("%q cannot be the name of a host", inv.host)
+	case inv.odd != "":
+		return program.Usagef("%q cannot be a login", inv.odd)
 	}
 	return nil
+}
+
+// sshLogin reports whether a login, or a host, can stand in quotes of a shell and in
+// one line of a configuration.
+func sshLogin(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r == '\'' || unicode.IsControl(r) })
 }
 
 // globals are g with what the flags after the word have set.

@@ -128,12 +128,37 @@ func (c *sshConfig) text(f *sshFiles, clusters []string) string {
 		fmt.Fprintf(&b, "Host *\nInclude %s\n", path)
 	}
 	fmt.Fprintf(&b, "Host *\n    Port %d\n", nodePort)
-	if c.cert != nil {
-		if user, err := sshproxy.Login(c.cert, "", c.osUser); err == nil {
-			option("User", sshWord(user))
-		}
+	if user := c.firstLogin(); user != "" {
+		option("User", sshWord(user))
 	}
 	return b.String()
+}
+
+// firstLogin is who to be where nobody says so; empty if OpenSSH is to decide. What
+// the cluster has put into the certificate must not end a quote or a line.
+func (c *sshConfig) firstLogin() string {
+	if c.cert == nil {
+		return ""
+	}
+	fit := ssh.Certificate{ValidPrincipals: slices.DeleteFunc(slices.Clone(c.cert.ValidPrincipals), func(p string) bool { return !sshLogin(p) })}
+	user, err := sshproxy.Login(&fit, "", c.osUser)
+	if err != nil {
+		return ""
+	}
+	return user
+}
+
+// check refuses what cannot be in one line of a configuration, or between quotes.
+func (c *sshConfig) check() error {
+	if !sshLogin(c.login) {
+		return program.Usagef("TELEPORT_LOGIN: %q cannot be a login", c.login)
+	}
+	for _, word := range append([]string{c.exe, absolute(c.Home), absolute(c.Identity), absolute(c.CAFile), c.Dir, c.IdentityFile, c.WebAddr}, c.includes...) {
+		if strings.ContainsAny(word, "\r\n") {
+			return program.Usagef("%q: there is a line break in it, which no configuration of OpenSSH can have", word)
+		}
+	}
+	return nil
 }
 
 // systemKnownHosts are OpenSSH's own defaults.
@@ -181,5 +206,5 @@ func sshGlob(path string) string {
 // tag is short and the same for all that one login does in one cluster, and for
 // nothing else.
 func (c *sshConfig) tag() string {
-	return digest(absolute(cmp.Or(c.IdentityFile, c.Dir)), c.WebAddr, c.User, c.Cluster)[:16]
+	return digest(absolute(cmp.Or(c.IdentityFile, c.Dir)), c.WebAddr, c.User, c.Cluster)[:sshTag]
 }

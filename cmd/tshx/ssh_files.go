@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -48,6 +50,9 @@ func (*pipedIdentityError) Hint() string { return "save it to a file that only y
 // connection in the background still has them. The configuration is named by
 // its content, so that no run changes another's.
 func (c *sshConfig) write(env *Env) (f *sshFiles, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
 	known, clusters, err := c.knownHosts()
 	if err != nil {
 		return nil, err
@@ -55,7 +60,7 @@ func (c *sshConfig) write(env *Env) (f *sshFiles, err error) {
 	f = &sshFiles{}
 	dir := env.cacheFile("ssh")
 	// Jumps get the name of the configuration by way of a shell, without quotes.
-	if dir == "" || dbproxy.Quote([]string{dir}) != dir || os.MkdirAll(dir, 0o700) != nil || c.fill(env, f, dir, known, clusters) != nil {
+	if dir == "" || dbproxy.Quote([]string{dir}) != dir || !onlyOurs(dir) || os.MkdirAll(dir, 0o700) != nil || c.fill(env, f, dir, known, clusters) != nil {
 		if dir, err = privateDir(env, "ssh"); err != nil {
 			return nil, err
 		}
@@ -65,8 +70,44 @@ func (c *sshConfig) write(env *Env) (f *sshFiles, err error) {
 			return nil, fmt.Errorf("configuration for OpenSSH: %w", err)
 		}
 	}
+	if f.dir == "" {
+		dropUnused(dir, time.Now())
+	}
 	return f, nil
 }
+
+// How long files stay that no run has used, and after what time a use is noted.
+const (
+	sshFilesStay = 30 * 24 * time.Hour
+	sshFilesUsed = 24 * time.Hour
+)
+
+// dropUnused removes what runs have left that were long ago: every other place of a
+// login, or of tshx itself, has files of its own.
+func dropUnused(dir string, now time.Time) {
+	entries, _ := os.ReadDir(dir)                // what cannot be listed stays
+	for _, e := range slices.Backward(entries) { // longer names first
+		path := filepath.Join(dir, e.Name())
+		if e.Type() == fs.ModeSymlink { // of an identity file, by its tag
+			if _, err := os.Lstat(path + ".known_hosts"); len(e.Name()) == sshTag && errors.Is(err, fs.ErrNotExist) {
+				os.Remove(path)
+			}
+			continue
+		}
+		info, err := e.Info()
+		ours := strings.HasPrefix(e.Name(), sshTemp) || slices.Contains([]string{".conf", ".known_hosts", ".pub"}, filepath.Ext(e.Name()))
+		if err == nil && info.Mode().IsRegular() && ours && now.Sub(info.ModTime()) > sshFilesStay {
+			os.Remove(path)
+		}
+	}
+}
+
+// sshTemp begins the names of files that are being written, and sshTag is the
+// length of a login's part in the names of its files.
+const (
+	sshTemp = ".tmp-"
+	sshTag  = 16
+)
 
 // fill writes the files into a directory.
 func (c *sshConfig) fill(env *Env, f *sshFiles, dir, known string, clusters []string) error {
@@ -86,7 +127,7 @@ func (c *sshConfig) fill(env *Env, f *sshFiles, dir, known string, clusters []st
 	}
 	f.controlPath = controlPath(env, dir, tag)
 	text := c.text(f, clusters)
-	f.config = filepath.Join(dir, digest(text)[:16]+".conf")
+	f.config = filepath.Join(dir, digest(text)[:sshTag]+".conf")
 	return keep(f.config, text)
 }
 
@@ -115,9 +156,12 @@ func (c *sshConfig) takeApart(f *sshFiles, name string) error {
 // the new one.
 func keep(path, content string) error {
 	if old, err := os.ReadFile(path); err == nil && string(old) == content {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > sshFilesUsed {
+			os.Chtimes(path, time.Time{}, time.Now()) // dropUnused looks at it
+		}
 		return nil
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*") // mode 0600
+	temp, err := os.CreateTemp(filepath.Dir(path), sshTemp+"*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -150,7 +194,7 @@ func controlPath(env *Env, dir, tag string) string {
 	}
 	for _, place := range append(places, dir) {
 		path := filepath.Join(place, "tshx-"+tag[:8]+"-%C")
-		if strings.ContainsAny(place, `%"$~\ `) || !filepath.IsAbs(place) || len(path)+controlPathRoom > maxSocket {
+		if strings.ContainsAny(place, "%\"$~\\ \t\r\n") || !filepath.IsAbs(place) || len(path)+controlPathRoom > maxSocket {
 			continue
 		}
 		if info, err := os.Stat(place); err == nil && info.IsDir() {

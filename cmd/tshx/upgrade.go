@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"tshx/internal/egress"
 	"tshx/internal/profile"
@@ -122,17 +124,25 @@ func proxyAddress(arg string) (string, error) {
 	addr = strings.TrimSuffix(addr, "/")
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		host, port = strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]"), ""
+		host, port = addr, ""
+		if inner, ok := strings.CutPrefix(addr, "["); ok {
+			host, ok = strings.CutSuffix(inner, "]")
+			if !ok {
+				return "", program.Usagef("%q is no HOST or HOST:PORT", arg)
+			}
+		}
 		addr = host
 		if strings.Contains(host, ":") {
 			addr = "[" + host + "]"
 		}
 	}
-	n, bad := strconv.ParseUint(port, 10, 16)
+	_, bad := netip.ParseAddr(host)
+	n, noPort := strconv.ParseUint(port, 10, 16)
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("/@?[] ", r) }
 	switch {
-	case host == "", strings.ContainsAny(host, "/@? \t"), strings.Contains(host, ":") && net.ParseIP(host) == nil:
+	case host == "", strings.ContainsFunc(host, odd), bad != nil && (strings.Contains(host, ":") || strings.HasPrefix(arg, "[")):
 		return "", program.Usagef("%q is no HOST or HOST:PORT", arg)
-	case err == nil && (bad != nil || n == 0):
+	case err == nil && (noPort != nil || n == 0):
 		return "", program.Usagef("%q: %q is no port", arg, port)
 	}
 	return addr, nil

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"tshx/internal/localproxy"
+	"tshx/internal/plain"
 )
 
 // Bounds of a signature's time, as AWS has them.
@@ -82,6 +84,9 @@ func (a *AWS) Check(r *http.Request) (*Checked, error) {
 	if c.token != "" && s.token(r) != c.token {
 		return nil, denied("InvalidClientTokenId", "the session token is not that of the assumed role")
 	}
+	if err := s.covers(r); err != nil {
+		return nil, err
+	}
 	out := r.Clone(r.Context())
 	payload, err := s.payload(out, c)
 	if err != nil {
@@ -112,7 +117,7 @@ func (a *AWS) forward(r *http.Request, s *signature, c credentials, payload, hos
 		to.Header.Set(headerAssumedAuthorization, r.Header.Get("Authorization"))
 		r.Header.Del("Authorization")
 	}
-	if s.Service == "sts" && r.Method == http.MethodPost && !a.o.Endpoint {
+	if s.Service == "sts" && isSTS(host) && r.Method == http.MethodPost && !a.o.Endpoint {
 		to.Response = func(res *http.Response) error { return a.assumed.remember(res, c.app) }
 	}
 	return to, nil
@@ -154,6 +159,32 @@ func (s *signature) timely(now time.Time) error {
 	}
 	return nil
 }
+
+// covers returns an error for a request that would be another one behind the check
+// than what was signed.
+func (s *signature) covers(r *http.Request) error {
+	for _, value := range r.Header.Values("Connection") {
+		for name := range strings.SplitSeq(value, ",") { // which do not go on
+			name = strings.ToLower(strings.TrimSpace(name))
+			if s.signed(name) && !slices.Contains(neverSigned, http.CanonicalHeaderKey(name)) {
+				return denied("SignatureDoesNotMatch", fmt.Sprintf("the header %s is signed, and said to be of the connection", plain.Line(name, maxHeaderName)))
+			}
+		}
+	}
+	if !s.Presigned {
+		return nil
+	}
+	// It is signed anew with all of its headers. S3 says no to these in the same way.
+	for name := range r.Header {
+		if strings.HasPrefix(name, "X-Amz-") && !s.signed(strings.ToLower(name)) && name != headerSHA256 && !slices.Contains(neverSigned, name) {
+			return denied("AccessDenied", fmt.Sprintf("the header %s is not among those that this presigned URL was signed with", plain.Line(name, maxHeaderName)))
+		}
+	}
+	return nil
+}
+
+// maxHeaderName is the most that is shown of a header's name, in characters.
+const maxHeaderName = 80
 
 // token is the session token of a request.
 func (s *signature) token(r *http.Request) string {

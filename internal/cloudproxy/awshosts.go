@@ -32,6 +32,17 @@ func isAWS(host string) bool {
 // only.
 func passedAWS(host string) bool { return strings.HasPrefix(host, "ssmmessages.") }
 
+// isSTS reports whether a host of AWS is one of STS, also where it is reached by an
+// endpoint of one's own network.
+func isSTS(host string) bool {
+	first, rest, _ := strings.Cut(strings.ToLower(host), ".")
+	if strings.HasPrefix(first, "vpce-") {
+		first, _, _ = strings.Cut(rest, ".")
+		return first == "sts" && strings.Contains(rest, ".vpce.")
+	}
+	return (first == "sts" || first == "sts-fips") && !strings.HasPrefix(rest, "s3")
+}
+
 // awsSuffixOf is the domain of a region.
 func awsSuffixOf(region string) string {
 	for prefix, suffix := range map[string]string{

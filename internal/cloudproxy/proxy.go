@@ -150,7 +150,7 @@ func (p *Proxy) pass(ctx context.Context, c net.Conn, q *localproxy.Connect) loc
 	up, err := p.o.Direct(ctx, "tcp", q.Addr)
 	if err != nil {
 		if ctx.Err() == nil {
-			q.Refuse(directStatus(err), strings.Map(oneLine, p.o.Explain(fmt.Errorf("%s is not the cloud's, and cannot be reached: %w", q.Addr, err))))
+			q.Refuse(directStatus(err), strings.Map(oneLine, p.o.Explain(&DirectError{Addr: q.Addr, Err: err})))
 		}
 		return localproxy.End{Reason: localproxy.Refused, Err: err}
 	}
@@ -170,6 +170,28 @@ func (p *Proxy) pass(ctx context.Context, c net.Conn, q *localproxy.Connect) loc
 		end.Reason, end.Err = localproxy.ClientGone, err
 	}
 	return end
+}
+
+// DirectError says that what is not the cloud's could not be dialled.
+type DirectError struct {
+	Addr string
+	Err  error
+}
+
+func (e *DirectError) Error() string {
+	return fmt.Sprintf("%s is not the cloud's, and cannot be reached: %v", e.Addr, e.Err)
+}
+
+func (e *DirectError) Unwrap() error { return e.Err }
+
+// Hint says what to do: what Err says, such as that of a forward proxy, or else
+// nothing that has to do with the access proxy.
+func (e *DirectError) Hint() string {
+	var inner interface{ Hint() string }
+	if errors.As(e.Err, &inner) && inner.Hint() != "" {
+		return inner.Hint()
+	}
+	return "check host and port, and your network"
 }
 
 func oneLine(r rune) rune {

@@ -59,6 +59,8 @@ func readSignature(r *http.Request) (*signature, error) {
 	switch {
 	case err != nil: // the signer would leave out what it cannot read
 		return nil, fmt.Errorf("%w: query: %v", errMalformed, err)
+	case len(r.Header.Values("Authorization")) > 1, len(r.Header.Values(headerDate)) > 1:
+		return nil, fmt.Errorf("%w: Authorization or %s twice", errMalformed, headerDate)
 	case r.Header.Get("Authorization") != "":
 		return parseAuthorization(r.Header.Get("Authorization"), r.Header.Get(headerDate))
 	case query.Has("X-Amz-Algorithm"):

@@ -47,12 +47,13 @@ func (r *Refusal) Error() string { return r.Text }
 // told: one who asks for something else.
 func ReadConnect(client net.Conn, clients string) (*Connect, error) {
 	client.SetDeadline(time.Now().Add(HelloTimeout))
-	br := bufio.NewReader(io.LimitReader(client, maxConnect))
+	head := &io.LimitedReader{R: client, N: maxConnect}
+	br := bufio.NewReader(head)
 	r, err := http.ReadRequest(br)
 	q := &Connect{client: client}
 	var timeout net.Error
 	switch {
-	case errors.Is(err, io.EOF), conn.PeerGone(err), errors.As(err, &timeout):
+	case errors.Is(err, io.EOF) && head.N > 0, conn.PeerGone(err), errors.As(err, &timeout) && timeout.Timeout():
 		return nil, conn.ErrClientGone // having said nothing
 	case err != nil, r.Method != http.MethodConnect:
 		return nil, q.Refuse(http.StatusBadRequest, "this port is a forward proxy for "+clients+": it takes CONNECT only")
