@@ -27,7 +27,7 @@ build: ## bin/tshx and bin/tshx-lab, static and stripped
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
-demo: build ## start the lab and walk through ssh, a database, a TCP service and Kubernetes
+demo: build ## start the lab and walk through it: ssh, a database, apps, Kubernetes, AWS, an agent
 	@bin/tshx-lab demo --tshx bin/tshx
 
 test: peers ## vet, unit tests, integration tests
@@ -54,10 +54,14 @@ lint: ## gofmt, vet, staticcheck, govulncheck, go.mod
 	@sh scripts/vulncheck.sh $(GOVULNCHECK) ./cmd/...
 
 bench: peers ## the figures of docs/benchmarks.md, beside stunnel and HAProxy
-	$(GO) test -run '^$$' -bench 'Peers|Ways|SSH' -benchtime 1x -timeout 30m ./integration
-	$(GO) test -run '^$$' -bench 'Start|Connect' -benchtime 20x ./integration
+	$(GO) test -run '^$$' -bench 'Peers|Ways|SSH$$' -benchtime 1x -timeout 30m ./integration
+	$(GO) test -run '^$$' -bench '^BenchmarkStart$$|Connect$$' -benchtime 20x ./integration
 	$(GO) test -run '^$$' -bench 'KubeRequest|Kubectl' -benchtime 20x ./integration
 	$(GO) test -run '^$$' -bench 'KubeWatches' -benchtime 1x ./integration
+	$(GO) test -run '^$$' -bench 'SSHCommand' -benchtime 20x ./integration
+	$(GO) test -run '^$$' -bench 'AgentThroughput' -benchtime 3x ./integration
+	$(GO) test -run '^$$' -bench 'AgentConnection' -benchtime 200x ./integration
+	$(GO) test -run '^$$' -bench 'Request|Post' ./internal/appproxy ./internal/httproute
 	$(GO) test -run '^$$' -bench 'PeerUID|Admit' ./internal/sockets ./internal/localproxy
 	$(GO) test -count=1 -run 'TestWarmSavesRoundTrips' -v ./integration
 

@@ -57,7 +57,7 @@ var layers = map[string]layer{
 
 	"internal/appproxy":   {4, []string{"httproute", "httpserve", "localproxy", "tlsroute", "conn"}},
 	"internal/dbproxy":    {4, []string{"tlsroute", "conn", "identity"}},
-	"internal/cloudproxy": {4, []string{"httproute", "httpserve", "localca", "localproxy", "tlsroute", "conn"}},
+	"internal/cloudproxy": {4, []string{"httproute", "httpserve", "localca", "localproxy", "tlsroute", "conn", "plain"}},
 	"internal/kubeproxy":  {4, []string{"httproute", "httpserve", "localca", "localproxy", "tlsroute", "conn"}},
 	"internal/sshproxy":   {4, []string{"conn", "plain"}},
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,7 +36,13 @@ func (c *demoCmd) Run(ctx context.Context, env *Env, cli *CLI) error {
 	defer remove()
 
 	began := time.Now()
+	amazon, err := startStandIn()
+	if err != nil {
+		return err
+	}
+	defer amazon.Close()
 	cfg := lab.Demo()
+	cfg.Apps = append(cfg.Apps, amazon.app(), lab.App{Name: hiddenApp, URI: "tcp://", Agent: true})
 	cfg.Balancer = &lab.Balancer{}
 	cfg.Log = cli.log(env)
 	l, err := lab.Start(ctx, cfg)
@@ -43,9 +50,12 @@ func (c *demoCmd) Run(ctx context.Context, env *Env, cli *CLI) error {
 		return err
 	}
 	defer l.Close()
-	d := &demo{env: env, lab: l, tshx: tshx, dir: dir}
-	d.say("A proxy at %s, a balancer in front of it at %s, and behind them an SSH node,", l.Addr, l.BalancerAddr)
-	d.say("a Redis, a TCP echo and a Kubernetes API, all in this process; started in %s.", took(began))
+	d := &demo{env: env, lab: l, tshx: tshx, dir: dir, log: cfg.Log}
+	if err := l.WriteAgent(d.agentDir(), l.Addr); err != nil {
+		return err
+	}
+	d.say("A proxy at %s, a balancer in front of it at %s, and behind them an SSH node, a Redis, a TCP echo,", l.Addr, l.BalancerAddr)
+	d.say("a web page, a Kubernetes API and an AWS account, all in this process; started in %s.", took(began))
 	d.way(ctx, "home", l.Addr, "Directly: tshx speaks TLS to the proxy and names the service by ALPN.")
 	d.way(ctx, "home-balancer", l.BalancerAddr, "Through a balancer that ends TLS: tshx tunnels through a WebSocket upgrade.")
 	switch {
@@ -55,7 +65,7 @@ func (c *demoCmd) Run(ctx context.Context, env *Env, cli *CLI) error {
 		d.say("\n%d of %d steps failed.", d.failed, d.steps)
 		return errShown
 	}
-	d.say("\nAll %d steps worked, in %s.", d.steps, took(began))
+	d.say("\nAll %d steps worked, in %s. To look around, also with a browser: tshx-lab up --balancer", d.steps, took(began))
 	return nil
 }
 
@@ -82,7 +92,9 @@ type demo struct {
 	lab  *lab.Lab
 	tshx string
 	dir  string
+	log  *slog.Logger // of agents
 
+	addr          string   // of the current way
 	vars          []string // of the current way, for tshx and clients
 	steps, failed int
 }
@@ -97,12 +109,25 @@ func (d *demo) way(ctx context.Context, home, addr, title string) {
 		d.say("  FAILED to write the login: %v", err)
 		return
 	}
+	d.step(ctx, "upgrade", d.upgradeTest)
 	d.step(ctx, "ssh", d.ssh)
 	d.step(ctx, "redis", d.redis)
 	d.step(ctx, "tcp", d.tcp)
+	d.step(ctx, "http", d.http)
 	d.step(ctx, "kube", d.kube)
+	d.step(ctx, "aws", d.aws)
+	d.step(ctx, "agent", d.agent)
+	d.installed(ctx)
+}
+
+// installed shows the clients that this machine has.
+func (d *demo) installed(ctx context.Context) {
 	if path, err := exec.LookPath("ssh"); err == nil {
 		d.step(ctx, "OpenSSH", func(ctx context.Context) (string, error) { return d.openSSH(ctx, path) })
+		d.step(ctx, "tshx ssh", d.tshxSSH)
+	}
+	if _, err := exec.LookPath("scp"); err == nil {
+		d.step(ctx, "tshx scp", d.tshxSCP)
 	}
 	if path, err := exec.LookPath("redis-cli"); err == nil {
 		d.step(ctx, "redis-cli", func(ctx context.Context) (string, error) { return d.redisCLI(ctx, path) })
@@ -112,9 +137,12 @@ func (d *demo) way(ctx context.Context, home, addr, title string) {
 	}
 }
 
+func (d *demo) agentDir() string { return filepath.Join(d.dir, "agent") }
+
 // login writes a login for an address, for all that comes.
 func (d *demo) login(home, addr string) error {
 	w := writer{lab: d.lab, dir: d.dir}
+	d.addr = addr
 	d.vars = []string{
 		"TELEPORT_HOME=" + filepath.Join(d.dir, home),
 		"TSHX_CA_FILE=" + w.ca(),

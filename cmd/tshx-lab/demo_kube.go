@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,12 +15,12 @@ import (
 // kube asks the cluster who it takes us for, by the kubeconfig that tshx makes.
 func (d *demo) kube(ctx context.Context) (string, error) {
 	config := filepath.Join(d.dir, "localproxy-kubeconfig")
-	return d.listen(ctx, func(addr string) (string, error) {
+	return d.listen(ctx, func(l listening) (string, error) {
 		k, err := lab.Kube{Name: "demo", Kubeconfig: config}.Load()
 		if err != nil {
 			return "", err
 		}
-		tr := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: addr}), TLSClientConfig: k.TLS}
+		tr := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: l.Address}), TLSClientConfig: k.TLS}
 		defer tr.CloseIdleConnections()
 		var version struct{ GitVersion string }
 		if err := askKube(ctx, tr, http.MethodGet, k.Server+"/version", &version); err != nil {
@@ -36,7 +35,7 @@ func (d *demo) kube(ctx context.Context) (string, error) {
 			return "", err
 		}
 		return fmt.Sprintf("tshx proxy kube demo: at %s, Kubernetes %s takes us for %q",
-			addr, version.GitVersion, review.Status.UserInfo.Username), nil
+			l.Address, version.GitVersion, review.Status.UserInfo.Username), nil
 	}, "proxy", "kube", "demo", "--port", "0", "--kubeconfig", config)
 }
 
@@ -60,17 +59,12 @@ func askKube(ctx context.Context, tr *http.Transport, method, url string, into a
 
 // kubectl logs in and runs the real one. Its cache stays with the rest.
 func (d *demo) kubectl(ctx context.Context) (string, error) {
-	var stderr bytes.Buffer
-	login := d.command(ctx, d.tshx, "kube", "login", "demo")
-	login.Stderr = &stderr
-	if err := login.Run(); err != nil {
-		return "", because(err, &stderr)
+	if _, err := d.output(ctx, d.tshx, "kube", "login", "demo"); err != nil {
+		return "", err
 	}
-	cmd := d.command(ctx, d.tshx, "kubectl", "get", "namespaces", "-o", "name", "--cache-dir", filepath.Join(d.dir, "kubectl"))
-	cmd.Stderr = &stderr
-	b, err := cmd.Output()
+	out, err := d.output(ctx, d.tshx, "kubectl", "get", "namespaces", "-o", "name", "--cache-dir", filepath.Join(d.dir, "kubectl"))
 	if err != nil {
-		return "", because(err, &stderr)
+		return "", err
 	}
-	return "tshx kube login demo; tshx kubectl get namespaces -o name: " + strings.Join(strings.Fields(string(b)), ", "), nil
+	return "tshx kube login demo; tshx kubectl get namespaces -o name: " + strings.Join(strings.Fields(out), ", "), nil
 }

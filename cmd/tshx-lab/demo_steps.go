@@ -6,13 +6,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -59,7 +59,7 @@ func (d *demo) ssh(ctx context.Context) (string, error) {
 	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
 		return "", err
 	}
-	output, err := d.runOnNode(&pipes{Reader: out, WriteCloser: in}, "echo hello from $(uname -n)")
+	output, err := d.runOnNode(&pipes{Reader: out, WriteCloser: in}, nodeCommand)
 	in.Close()
 	if waitErr := cmd.Wait(); err == nil && waitErr != nil {
 		err = fmt.Errorf("tshx: %w", waitErr)
@@ -110,15 +110,18 @@ func (*pipes) SetDeadline(time.Time) error      { return os.ErrNoDeadline }
 func (*pipes) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline }
 func (*pipes) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 
-// addressLine is what tshx prints before the address it listens at.
-const addressLine = "address: "
+// listening is what tshx announces.
+type listening struct {
+	Address string
+	Env     map[string]string `json:"command_env"`
+}
 
-// listen starts a tshx that listens, calls use with its address, ends it by an
-// interrupt, as a user would, and expects a good end.
-func (d *demo) listen(ctx context.Context, use func(addr string) (string, error), args ...string) (string, error) {
+// listen starts a tshx that listens, calls use with what it announces, ends it by
+// an interrupt, as a user would, and expects a good end.
+func (d *demo) listen(ctx context.Context, use func(listening) (string, error), args ...string) (string, error) {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	cmd := d.command(running, d.tshx, args...)
+	cmd := d.command(running, d.tshx, append(args, "--format", "json")...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -128,11 +131,15 @@ func (d *demo) listen(ctx context.Context, use func(addr string) (string, error)
 	if err := cmd.Start(); err != nil {
 		return "", err
 	}
-	addr, err := readAddress(out)
+	var l listening
+	err = json.NewDecoder(out).Decode(&l)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("tshx ended before it listened")
+	}
 	go io.Copy(io.Discard, out)
 	var text string
 	if err == nil {
-		text, err = use(addr)
+		text, err = use(l)
 	}
 	stop()
 	waitErr := cmd.Wait()
@@ -146,20 +153,9 @@ func (d *demo) listen(ctx context.Context, use func(addr string) (string, error)
 	return text, nil
 }
 
-func readAddress(r io.Reader) (string, error) {
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		if addr, ok := strings.CutPrefix(lines.Text(), addressLine); ok {
-			return addr, nil
-		}
-	}
-	return "", errors.New("tshx ended before it listened")
-}
-
 // dial connects to a tshx. The connection ends with ctx.
 func dial(ctx context.Context, addr string) (net.Conn, func(), error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", addr)
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -169,8 +165,8 @@ func dial(ctx context.Context, addr string) (net.Conn, func(), error) {
 
 // redis stores a value through tshx and reads it again, in Redis's protocol.
 func (d *demo) redis(ctx context.Context) (string, error) {
-	return d.listen(ctx, func(addr string) (string, error) {
-		c, done, err := dial(ctx, addr)
+	return d.listen(ctx, func(l listening) (string, error) {
+		c, done, err := dial(ctx, l.Address)
 		if err != nil {
 			return "", err
 		}
@@ -195,15 +191,15 @@ func (d *demo) redis(ctx context.Context) (string, error) {
 				return "", fmt.Errorf("%s: the answer is %q", x.send[0], got)
 			}
 		}
-		return fmt.Sprintf(`tshx proxy db cache --tunnel: at %s, SET and GET answer "hello"`, addr), nil
+		return fmt.Sprintf(`tshx proxy db cache --tunnel: at %s, SET and GET answer "hello"`, l.Address), nil
 	}, "proxy", "db", "cache", "--tunnel", "--port", "0")
 }
 
 // tcp sends a lot through tshx, half-closes, and compares what comes back.
 func (d *demo) tcp(ctx context.Context) (string, error) {
 	const size = 16 << 20
-	return d.listen(ctx, func(addr string) (string, error) {
-		c, done, err := dial(ctx, addr)
+	return d.listen(ctx, func(l listening) (string, error) {
+		c, done, err := dial(ctx, l.Address)
 		if err != nil {
 			return "", err
 		}
@@ -224,45 +220,20 @@ func (d *demo) tcp(ctx context.Context) (string, error) {
 		if n != size || !bytes.Equal(sent.Sum(nil), received.Sum(nil)) {
 			return "", fmt.Errorf("%d bytes came back of %d, or others", n, size)
 		}
-		return fmt.Sprintf("tshx proxy app echo: at %s, %d MiB there and back, the same bytes", addr, size>>20), nil
+		return fmt.Sprintf("tshx proxy app echo: at %s, %d MiB there and back, the same bytes", l.Address, size>>20), nil
 	}, "proxy", "app", "echo", "--port", "0")
 }
 
-// openSSH uses the configuration that tshx prints.
-func (d *demo) openSSH(ctx context.Context, path string) (string, error) {
-	var stderr bytes.Buffer
-	cmd := d.command(ctx, d.tshx, "config")
-	cmd.Stderr = &stderr
-	config, err := cmd.Output()
-	if err != nil {
-		return "", because(err, &stderr)
-	}
-	file := filepath.Join(d.dir, "ssh_config")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
-		return "", err
-	}
-	cmd = d.command(ctx, path, "-F", file, "-o", "BatchMode=yes", "root@node1.lab.example.com", "echo hello from $(uname -n)")
-	cmd.Stderr = &stderr
-	b, err := cmd.Output()
-	if err != nil {
-		return "", because(err, &stderr)
-	}
-	return fmt.Sprintf("tshx config > F; ssh -F F root@node1.lab.example.com: %q", strings.TrimSpace(string(b))), nil
-}
-
 func (d *demo) redisCLI(ctx context.Context, path string) (string, error) {
-	return d.listen(ctx, func(addr string) (string, error) {
-		host, port, err := net.SplitHostPort(addr)
+	return d.listen(ctx, func(l listening) (string, error) {
+		host, port, err := net.SplitHostPort(l.Address)
 		if err != nil {
 			return "", err
 		}
-		var stderr bytes.Buffer
-		cmd := d.command(ctx, path, "-h", host, "-p", port, "INCR", "visits")
-		cmd.Stderr = &stderr
-		b, err := cmd.Output()
+		out, err := d.output(ctx, path, "-h", host, "-p", port, "INCR", "visits")
 		if err != nil {
-			return "", because(err, &stderr)
+			return "", err
 		}
-		return fmt.Sprintf("redis-cli -h %s -p %s INCR visits: %s", host, port, strings.TrimSpace(string(b))), nil
+		return fmt.Sprintf("redis-cli -h %s -p %s INCR visits: %s", host, port, strings.TrimSpace(out)), nil
 	}, "proxy", "db", "cache", "--tunnel", "--port", "0")
 }

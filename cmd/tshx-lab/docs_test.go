@@ -48,6 +48,8 @@ var varies = []struct {
 	{regexp.MustCompile(`\b(127\.0\.0\.1:|localproxy-)\d+`), "${1}PORT"},
 	{regexp.MustCompile(`(?m)(Active +)\d+s$`), "${1}AGE"},
 	{regexp.MustCompile(`\b1[12] hours`), "HOURS"},
+	{regexp.MustCompile(`\blocalhost:\d+`), "localhost:PORT"},
+	{regexp.MustCompile(`(--cert|--key|--cacert) \S+/`), "$1 ..."}, // documents leave out where
 }
 
 func same(text string) string {
@@ -57,18 +59,11 @@ func same(text string) string {
 	return text
 }
 
-// What the document about Kubernetes shows is what happens in the lab, in each of
-// its sections from the beginning.
-func TestKubernetesDocument(t *testing.T) {
+// What a document shows of tshx is what happens in the lab, in each of its sections
+// from the beginning.
+func TestDocuments(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds tshx")
-	}
-	if _, err := exec.LookPath("kubectl"); err != nil && os.Getenv("CI") == "" {
-		t.Skip("needs kubectl")
-	}
-	doc, err := os.ReadFile("../../docs/kubernetes.md")
-	if err != nil {
-		t.Fatal(err)
 	}
 	l, err := lab.Start(t.Context(), lab.Demo())
 	if err != nil {
@@ -78,31 +73,55 @@ func TestKubernetesDocument(t *testing.T) {
 	tshx := build(t)
 	t.Setenv("PATH", filepath.Dir(tshx)+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	t.Setenv("HOME", t.TempDir())
-	ran := 0
-	for section := range strings.SplitSeq(string(doc), "\n## ") {
-		commands := shownIn(section)
-		if len(commands) == 0 {
-			continue
-		}
-		d := &demo{lab: l, tshx: tshx, dir: t.TempDir()}
-		if err := d.login("home", l.Addr); err != nil {
-			t.Fatal(err)
-		}
-		d.vars = append(d.vars, "TSHX_PORT_RANGE=off") // another test may have the port
-		if !strings.Contains(section, "$ tshx kube login") {
-			d.runs(t, "tshx kube login demo", 1)
-		}
-		for _, s := range commands {
-			got := d.runs(t, s.command, strings.Count(s.output, "\n"))
-			if diff := cmp.Diff(same(s.output), same(strings.ReplaceAll(got, d.dir, "/tmp/lab"))); diff != "" {
-				t.Errorf("%s:\n%s", s.command, diff)
+	for _, doc := range []struct {
+		file, client, login string
+		least               int // commands
+	}{
+		{"kubernetes.md", "kubectl", "tshx kube login demo", 7},
+		{"apps.md", "curl", "", 7},
+	} {
+		t.Run(doc.file, func(t *testing.T) {
+			if _, err := exec.LookPath(doc.client); err != nil && os.Getenv("CI") == "" {
+				t.Skip("needs " + doc.client)
 			}
-			ran++
+			text, err := os.ReadFile("../../docs/" + doc.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ran := 0
+			for section := range strings.SplitSeq(string(text), "\n## ") {
+				d := &demo{lab: l, tshx: tshx, dir: t.TempDir()}
+				ran += d.shows(t, section, doc.login)
+			}
+			if ran < doc.least {
+				t.Errorf("only %d commands were found", ran)
+			}
+		})
+	}
+}
+
+// shows runs the commands of a section, logged in to the lab and then by login,
+// unless the section shows that itself. It returns how many there are.
+func (d *demo) shows(t *testing.T, section, login string) int {
+	t.Helper()
+	commands := shownIn(section)
+	if len(commands) == 0 {
+		return 0
+	}
+	if err := d.login("home", d.lab.Addr); err != nil {
+		t.Fatal(err)
+	}
+	d.vars = append(d.vars, "TSHX_PORT_RANGE=off") // another test may have the port
+	if login != "" && !strings.Contains(section, "$ tshx kube login") {
+		d.runs(t, login, 1)
+	}
+	for _, s := range commands {
+		got := d.runs(t, s.command, strings.Count(s.output, "\n"))
+		if diff := cmp.Diff(same(s.output), same(strings.ReplaceAll(got, d.dir, "/tmp/lab"))); diff != "" {
+			t.Errorf("%s:\n%s", s.command, diff)
 		}
 	}
-	if ran < 7 {
-		t.Errorf("only %d commands were found", ran)
-	}
+	return len(commands)
 }
 
 // runs returns what a command prints. One that goes on is interrupted behind the
@@ -133,4 +152,33 @@ func (d *demo) runs(t *testing.T, command string, lines int) string {
 		t.Errorf("%s: %v: %s", command, err, &stderr)
 	}
 	return out.String()
+}
+
+// The files that documents show are taken, by a lab or by an agent.
+func TestDocumentedFiles(t *testing.T) {
+	taken := 0
+	for _, doc := range []string{"lab.md", "cloud.md"} {
+		text, err := os.ReadFile("../../docs/" + doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for block := range strings.SplitSeq(string(text), "\n\n") {
+			if !regexp.MustCompile(`^    (cluster|nodes|apps):`).MatchString(block) {
+				continue
+			}
+			file := filepath.Join(t.TempDir(), "file.yaml")
+			if err := os.WriteFile(file, []byte(strings.ReplaceAll(block, "\n    ", "\n")[4:]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, labErr := lab.LoadConfig(file)
+			_, agentErr := lab.LoadAgentConfig(file)
+			if labErr != nil && agentErr != nil {
+				t.Errorf("%s:\n%s\nlab: %v\nagent: %v", doc, block, labErr, agentErr)
+			}
+			taken++
+		}
+	}
+	if taken != 4 {
+		t.Errorf("%d files were found, want 4", taken)
+	}
 }

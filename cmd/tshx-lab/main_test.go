@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -245,23 +246,53 @@ func build(t *testing.T) string {
 	return tshx
 }
 
-// The demonstration runs the real tshx.
+// The demonstration runs the real tshx, with the clients that are there.
 func TestDemo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds tshx")
 	}
 	tshx := build(t)
-	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), &Env{Stdout: &stdout, Stderr: &stderr}, []string{"demo", "--tshx", tshx})
-	if code != exitOK || stderr.Len() > 0 {
-		t.Errorf("code %d, stderr %q", code, &stderr)
+	steps := func() int {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), &Env{Stdout: &stdout, Stderr: &stderr}, []string{"demo", "--tshx", tshx})
+		if code != exitOK || stderr.Len() > 0 {
+			t.Errorf("code %d, stderr %q", code, &stderr)
+		}
+		ends := regexp.MustCompile(`All (\d+) steps worked, in`).FindStringSubmatch(stdout.String())
+		if ends == nil || strings.Contains(stdout.String(), "FAILED") {
+			t.Fatalf("output:\n%s", &stdout)
+		}
+		for _, want := range []string{
+			" takes us for \"alice\"\n",            // kube
+			" says " + awsARN + "\n",               // aws
+			`: the node says "hello from process `, // ssh
+			"by a tunnel that the agent made\n",
+			"twice on one connection, and WebSocket\n",
+		} {
+			if got := strings.Count(stdout.String(), want); got != 2 {
+				t.Errorf("%q is there %d times:\n%s", want, got, &stdout)
+			}
+		}
+		if !strings.Contains(stdout.String(), "tshx uses: raw\n") || !strings.Contains(stdout.String(), "tshx uses: websocket\n") {
+			t.Errorf("the ways to the proxy:\n%s", &stdout)
+		}
+		n, _ := strconv.Atoi(ends[1])
+		return n
 	}
-	ends := regexp.MustCompile(`All (\d+) steps worked, in`).FindStringSubmatch(stdout.String())
-	if ends == nil || strings.Contains(stdout.String(), "FAILED") {
-		t.Errorf("output:\n%s", &stdout)
+	installed := 0
+	for client, n := range map[string]int{"ssh": 2, "scp": 1, "redis-cli": 1, "kubectl": 1} {
+		if _, err := exec.LookPath(client); err == nil {
+			installed += n
+		}
 	}
-	if got := strings.Count(stdout.String(), " takes us for \"alice\"\n"); got != 2 {
-		t.Errorf("the cluster saw the user %d times:\n%s", got, &stdout)
+	const builtin = 8
+	if got, want := steps(), 2*(builtin+installed); got != want {
+		t.Errorf("%d steps, want %d", got, want)
+	}
+	t.Setenv("PATH", "")
+	if got := steps(); got != 2*builtin {
+		t.Errorf("%d steps without any client, want %d", got, 2*builtin)
 	}
 }
 
@@ -273,8 +304,9 @@ func TestDemoFails(t *testing.T) {
 	}
 	var stdout bytes.Buffer
 	code := run(t.Context(), &Env{Stdout: &stdout, Stderr: io.Discard}, []string{"demo", "--tshx", no})
-	if code != exitFailure || strings.Contains(stdout.String(), "worked") || !strings.Contains(stdout.String(), "ssh        FAILED") ||
-		!strings.Contains(stdout.String(), "kube       FAILED") {
+	failed := regexp.MustCompile(`(\d+) of (\d+) steps failed`).FindStringSubmatch(stdout.String())
+	if code != exitFailure || strings.Contains(stdout.String(), "worked") || failed == nil || failed[1] != failed[2] ||
+		strings.Count(stdout.String(), "FAILED") == 0 {
 		t.Errorf("code %d:\n%s", code, &stdout)
 	}
 }
