@@ -16,6 +16,7 @@ type agentCmd struct {
 	Config   string `placeholder:"FILE" help:"Serve what this YAML file lists: nodes, databases, apps and kube, as in the lab's own, each with its address."`
 	Identity string `placeholder:"DIR" help:"The agent's identity, as tshx-lab up --agent-dir has written it."`
 	Proxy    string `placeholder:"HOST:PORT" help:"The proxy's address. Default: TELEPORT_TUNNEL_PUBLIC_ADDR, or the one in the identity."`
+	CAFile   string `name:"ca-file" placeholder:"FILE" env:"TSHX_CA_FILE" help:"Trust these CAs (PEM) for the certificate in front of the proxy, besides the system's and the identity's."`
 }
 
 // Run serves until interrupted. What stands on standard error without -v is why
@@ -31,10 +32,13 @@ func (c *agentCmd) Run(ctx context.Context, env *Env, cli *CLI) error {
 	if err != nil {
 		return err
 	}
-	id := &lab.AgentIdentity{Dir: c.Identity, Proxy: c.Proxy, Getenv: os.Getenv, Log: cli.log(env)}
+	id := &lab.AgentIdentity{Dir: c.Identity, Proxy: c.Proxy, CAFile: c.CAFile, Getenv: os.Getenv, Log: cli.log(env)}
 	addr, err := id.Addr()
 	if err != nil {
 		return err
+	}
+	if _, err := id.WebCAs(); err != nil {
+		return program.Usagef("--ca-file: %v", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -118,6 +118,8 @@ func TestAgentMistakes(t *testing.T) {
 		{[]string{"--config", labFile, "--identity", dir}, exitFailure, `belongs into the configuration of the lab`},
 		{[]string{"--config", agentFile, "--identity", empty}, exitFailure, "holds no identity of an agent"},
 		{[]string{"--config", agentFile, "--identity", dir, "--proxy", "nowhere"}, exitFailure, `"nowhere" is no host:port`},
+		{[]string{"--config", agentFile, "--identity", dir, "--ca-file", agentFile}, exitUsage, "--ca-file: " + agentFile + " holds no PEM certificate"},
+		{[]string{"--config", agentFile, "--identity", dir, "--ca-file", "nofile"}, exitUsage, "no such file"},
 		{[]string{"--config", agentFile, "--identity", foreign, "--proxy", strings.TrimSpace(proxy)}, exitFailure, "not the cluster's"},
 	} {
 		t.Run(fmt.Sprint(tt.says), func(t *testing.T) {

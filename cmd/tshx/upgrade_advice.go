@@ -42,6 +42,9 @@ func upgradeAdvice(r *survey.Report, wish survey.Wish, use survey.Use) []string 
 		add(hint(r.Check(survey.HTTP).Err))
 	}
 	add(hint(use.Err))
+	if len(list) == 0 && r.Public == nil {
+		add("what listens there does no TLS: check that it is the proxy's web port, and what the firewalls on the way let pass")
+	}
 	return list
 }
 

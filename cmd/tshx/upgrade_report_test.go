@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"tshx/internal/program"
@@ -81,6 +84,21 @@ func surveyWith(verdict upgrade.Verdict, failed map[string]error) *survey.Report
 		r.Checks = append(r.Checks, c)
 	}
 	return r
+}
+
+// Whatever hangs up or babbles, there is something to do.
+func TestUpgradeAdviceWithoutTLS(t *testing.T) {
+	for _, err := range []error{io.EOF, syscall.ECONNRESET, tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}} {
+		r := surveyWith(upgrade.Verdict{Evidence: upgrade.EvidenceError}, map[string]error{survey.TLS: err})
+		r.Public, r.Proxy = nil, nil
+		for i := range r.Checks[3:] {
+			r.Checks[3+i].Status = survey.Skipped
+		}
+		use := r.Use(survey.Wish{})
+		if advice := upgradeAdvice(r, survey.Wish{}, use); use.Works || len(advice) != 1 || !strings.Contains(advice[0], "web port") {
+			t.Errorf("%v: works: %v, advice %q", err, use.Works, advice)
+		}
+	}
 }
 
 func TestUpgradeAdvice(t *testing.T) {

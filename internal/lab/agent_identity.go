@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -94,6 +95,7 @@ func (l *Lab) WriteAgent(dir, proxyAddr string) error {
 type AgentIdentity struct {
 	Dir    string
 	Proxy  string // host:port; empty: the one of the environment, or of the identity
+	CAFile string // of CAs for the certificate in front of the proxy besides; may be empty
 	Getenv func(string) string
 	Log    *slog.Logger
 
@@ -190,11 +192,28 @@ func (i *AgentIdentity) Dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	webCA, err := i.read(agentWebCA)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	webCA, err := i.WebCAs()
+	if err != nil {
 		return nil, err
 	}
 	return i.dialerFor(addr, webCA).Dial(ctx, reversetunnel.Route())
+}
+
+// WebCAs returns the CAs (PEM) for the certificate in front of the proxy, besides
+// the system's.
+func (i *AgentIdentity) WebCAs() ([]byte, error) {
+	own, err := i.read(agentWebCA)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if i.CAFile == "" {
+		return own, nil
+	}
+	more, err := os.ReadFile(i.CAFile)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(more) {
+		err = fmt.Errorf("%s holds no PEM certificate", i.CAFile)
+	}
+	return slices.Concat(own, []byte("\n"), more), err
 }
 
 // dialerFor keeps the dialer, which knows the way to the proxy, until it is to

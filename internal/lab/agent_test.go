@@ -149,3 +149,27 @@ func TestAgentWays(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+// A balancer's own CA comes from a file beside the identity.
+func TestAgentCAFile(t *testing.T) {
+	l := start(t, Config{Apps: []App{{Name: "echo", URI: "tcp://", Agent: true}}, Balancer: &Balancer{}})
+	dir := filepath.Join(t.TempDir(), "agent")
+	if err := l.WriteAgent(dir, l.BalancerAddr); err != nil {
+		t.Fatal(err)
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.Rename(filepath.Join(dir, agentWebCA), ca); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"", ca} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		came, failed := errors.New("came"), errors.New("failed")
+		err := RunAgent(ctx, AgentOptions{
+			Config: AgentConfig{Apps: []App{{Name: "echo", URI: "tcp://127.0.0.1:1"}}}, Identity: &AgentIdentity{Dir: dir, CAFile: file},
+			Up: func(string) { cancel(came) }, Retry: func(error) { cancel(failed) },
+		})
+		if want := map[string]error{"": failed, ca: came}[file]; err != nil || context.Cause(ctx) != want {
+			t.Errorf("with %q: %v, %v", file, context.Cause(ctx), err)
+		}
+	}
+}
