@@ -20,6 +20,9 @@ const (
 	lookTime = 5 * time.Second
 	// lookBytes is the longest request line. Those of real clients end at 8 KiB.
 	lookBytes = 64 << 10
+	// lookShort is the shortest line of a request. Browsers write theirs at once, so
+	// that less than this of a method nobody knows is no request of a page.
+	lookShort = len("Q / HTTP/1.1\r\n")
 )
 
 // ErrClientTLS says that a client wants TLS where there is none.
@@ -46,6 +49,9 @@ func (l *look) at(c net.Conn, known Protocol) error {
 			is := judge(l.first)
 			l.http = is == isHTTP
 			if is != isOpen || len(l.first) >= lookBytes {
+				return nil
+			}
+			if len(l.first) < lookShort && known != HTTP && !begins(l.first) {
 				return nil
 			}
 		}

@@ -265,7 +265,7 @@ func (a *Agent) retire() {
 	for _, t := range a.tunnels {
 		if t.draining && !t.retired {
 			t.retired = true
-			go t.streams.WhenIdle(func() { t.wire.Close() })
+			go t.streams.WhenIdle(func() { go Finish(t.conn, t.wire) })
 		}
 	}
 }
@@ -295,7 +295,12 @@ func (a *Agent) leave() {
 	defer bound.Stop()
 	for _, t := range a.list() {
 		idle.Add(1)
-		t.streams.WhenIdle(func() { t.wire.Close(); idle.Done() })
+		t.streams.WhenIdle(func() {
+			go func() {
+				Finish(t.conn, t.wire)
+				idle.Done()
+			}()
+		})
 	}
 	idle.Wait()
 }

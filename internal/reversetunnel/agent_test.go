@@ -230,6 +230,34 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
+// The last words of a stream may still be under way when it has ended here: the
+// tunnel stays until the proxy has heard them.
+func TestReplacedUnheard(t *testing.T) {
+	w := newWorld(t, echo)
+	asked, heard := make(chan struct{}), make(chan struct{})
+	w.proxy.alive = sync.OnceFunc(func() {
+		close(asked)
+		<-heard
+	})
+	w.run()
+	defer w.end()
+	first := w.proxy.tunnel()
+	s, err := first.open(t.Context(), node("node1"))
+	must(t, err)
+	first.SendRequest(RequestReconnect, true, nil)
+	w.proxy.tunnel()
+	s.CloseWrite()
+	io.Copy(io.Discard, s)
+	s.Close()
+	select {
+	case <-asked:
+	case <-first.done:
+		t.Error("the tunnel has ended, and did not ask what the proxy has heard")
+	}
+	close(heard)
+	within(t, "the end of the old tunnel", first.done)
+}
+
 // An agent that ends says so, waits for what is open, but not for ever.
 func TestLeaves(t *testing.T) {
 	for name, patient := range map[string]bool{"in time": true, "too late": false} {

@@ -62,6 +62,7 @@ type proxy struct {
 
 	tunnels chan *proxyTunnel
 	refuse  func(Announcement) string
+	alive   func() // called before the answer to a sign of life
 }
 
 // proxyTunnel is a tunnel as the proxy sees it.
@@ -102,6 +103,9 @@ func (p *proxy) serve(c net.Conn) {
 	wg.Go(func() {
 		for r := range reqs {
 			n, err := ParseAnnouncement(r.Payload)
+			if r.Type == RequestKeepAlive && p.alive != nil {
+				p.alive()
+			}
 			switch {
 			case r.Type != RequestResources || !p.knows || err != nil:
 				r.Reply(false, nil)

@@ -140,3 +140,12 @@ func KeepAlive(ctx context.Context, c ssh.Conn, w *Wire) {
 		}
 	}
 }
+
+// Finish ends a tunnel whose streams have ended. What they said last may still be
+// on its way, and closing a socket while there is something to read resets it (RFC
+// 1122, section 4.2.2.13). So the other side is asked, and answers behind all of
+// that. One that does not any more is for KeepAlive.
+func Finish(c ssh.Conn, w *Wire) {
+	c.SendRequest(RequestKeepAlive, true, nil) // an error is that of a tunnel that has ended
+	w.Close()
+}
