@@ -33,19 +33,13 @@ type listedApp struct {
 
 // Run lists the applications that there are certificates for, valid or not.
 func (c *appsListCmd) Run(env *Env, g *Globals) error {
-	p, err := g.profile(env)
+	certs, err := g.certificates(env, profile.KindApp, c.Cluster)
 	if err != nil {
-		return err
-	}
-	certs, err := p.Certificates()
-	if err != nil && len(certs) == 0 {
 		return err
 	}
 	list := []listedApp{}
 	for _, s := range certs {
-		if s.Kind == profile.KindApp && (c.Cluster == "" || s.Cluster == c.Cluster) {
-			list = append(list, newListedApp(s))
-		}
+		list = append(list, newListedApp(s))
 	}
 	if c.Format != "text" {
 		return printFor(env.Stdout, c.Format, list)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -29,19 +30,13 @@ type listedDB struct {
 
 // Run lists the databases that there are certificates for, valid or not.
 func (c *dbListCmd) Run(env *Env, g *Globals) error {
-	p, err := g.profile(env)
+	certs, err := g.certificates(env, profile.KindDB, c.Cluster)
 	if err != nil {
-		return err
-	}
-	certs, err := p.Certificates()
-	if err != nil && len(certs) == 0 {
 		return err
 	}
 	list := []listedDB{}
 	for _, s := range certs {
-		if s.Kind == profile.KindDB && (c.Cluster == "" || s.Cluster == c.Cluster) {
-			list = append(list, newListedDB(s))
-		}
+		list = append(list, newListedDB(s))
 	}
 	if c.Format != "text" {
 		return printFor(env.Stdout, c.Format, list)
@@ -51,6 +46,22 @@ func (c *dbListCmd) Run(env *Env, g *Globals) error {
 		return nil
 	}
 	return listText(env.Stdout, list, env.Now())
+}
+
+// certificates are those of a kind, in one cluster unless that is empty, valid or
+// not.
+func (g *Globals) certificates(env *Env, kind profile.Kind, cluster string) ([]profile.CertStatus, error) {
+	p, err := g.profile(env)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := p.Certificates()
+	if err != nil && len(certs) == 0 {
+		return nil, err
+	}
+	return slices.DeleteFunc(certs, func(s profile.CertStatus) bool {
+		return s.Kind != kind || cluster != "" && s.Cluster != cluster
+	}), nil
 }
 
 func newListedDB(s profile.CertStatus) listedDB {

@@ -1,21 +1,16 @@
 package lab
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"tshx/internal/proxyserver"
 	"tshx/internal/reversetunnel"
@@ -37,24 +32,12 @@ type AgentConfig struct {
 
 // LoadAgentConfig reads an AgentConfig from a YAML file, with errors like those of
 // LoadConfig.
-func LoadAgentConfig(path string) (AgentConfig, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return AgentConfig{}, err
-	}
-	c, err := parseAgentConfig(b)
-	if err != nil {
-		return AgentConfig{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
-}
+func LoadAgentConfig(path string) (AgentConfig, error) { return load(path, parseAgentConfig) }
 
 func parseAgentConfig(b []byte) (AgentConfig, error) {
 	var c AgentConfig
-	d := yaml.NewDecoder(bytes.NewReader(b))
-	d.KnownFields(true)
-	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return AgentConfig{}, yamlError(err)
+	if err := decode(b, &c); err != nil {
+		return AgentConfig{}, err
 	}
 	return c, c.check()
 }

@@ -168,26 +168,37 @@ func Demo() Config {
 
 // LoadConfig reads a Config from a YAML file. Unknown keys are errors; each
 // error is one line that says where it is.
-func LoadConfig(path string) (Config, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
+func LoadConfig(path string) (Config, error) { return load(path, parseConfig) }
+
+func parseConfig(b []byte) (Config, error) {
+	var c Config
+	if err := decode(b, &c); err != nil {
 		return Config{}, err
 	}
-	c, err := parseConfig(b)
+	return c, c.check()
+}
+
+// load reads a file, which its errors name.
+func load[C any](path string, parse func([]byte) (C, error)) (c C, err error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("%s: %w", path, err)
+		return c, err
+	}
+	if c, err = parse(b); err != nil {
+		var none C
+		return none, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
 }
 
-func parseConfig(b []byte) (Config, error) {
-	var c Config
+// decode reads YAML without unknown keys.
+func decode(b []byte, into any) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
-	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, yamlError(err)
+	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		return yamlError(err)
 	}
-	return c, c.check()
+	return nil
 }
 
 // yamlError makes one line of what the parser says, without the names of Go
