@@ -18,7 +18,7 @@ if [ "${1-}" = --check ]; then
 	PATH="$PATH:/usr/sbin:/usr/local/sbin:/usr/lib/squid:$(echo /usr/lib/postgresql/*/bin | tr ' ' ':'):$peers"
 	missing=
 	for p in postgres psql mariadbd mariadb mysql redis-server redis-cli sshd ssh scp sftp rsync \
-		nginx haproxy squid basic_ncsa_auth stunnel4 ip tc setpriv curl tsql aws \
+		nginx haproxy squid basic_ncsa_auth stunnel4 ip tc setpriv curl tsql aws az \
 		chromium-headless-shell \
 		clickhouse-server clickhouse-client mongosh ferretdb cassandra aws-server etcd kube-apiserver kubelet-stub kubectl; do
 		has "$p" || { [ "$p" = chromium-headless-shell ] && has chromium; } || missing="$missing $p"
@@ -32,7 +32,7 @@ packages="gcc libc6-dev make
 	openssh-server openssh-client rsync nginx libnginx-mod-stream haproxy squid stunnel4 iproute2
 	clickhouse-server clickhouse-client freetds-bin python3-cassandra"
 # Programs that are as good from elsewhere, and the packages that have them.
-elsewhere="curl:curl aws:awscli node:nodejs npm:npm chromium-headless-shell:chromium-headless-shell"
+elsewhere="curl:curl aws:awscli az:azure-cli node:nodejs npm:npm chromium-headless-shell:chromium-headless-shell"
 
 # What no package has. Neither npm nor Go needs to be root, and what fails here
 # is named by the tests that miss it.

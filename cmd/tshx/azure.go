@@ -5,12 +5,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"slices"
+	"strings"
 
 	"tshx/internal/cloudproxy"
 )
 
 // azure has clients get tokens from an endpoint for managed identities that is
-// known to nobody else (docs/protocol.md, "Azure and Google Cloud").
+// known to nobody else. There are two, because az before 2.73 knows but the one and
+// newer ones but the other (docs/protocol.md, "Azure and Google Cloud").
 var azure = tokenCloud{
 	name: cloudAzure, clients: "Azure clients", programs: []string{"az"}, host: "management.azure.com:443", bundle: "REQUESTS_CA_BUNDLE",
 	open: func(env *Env, app cloudApp, cert func() (*tls.Certificate, error)) (cloudproxy.Cloud, func(*localCloud) ([]variable, error), error) {
@@ -20,9 +22,11 @@ var azure = tokenCloud{
 			return []variable{
 				{"AZURE_CONFIG_DIR", p.keep},
 				{"MSI_ENDPOINT", "https://" + cloudproxy.AzureMSIHost + "/" + secret},
+				{"IDENTITY_ENDPOINT", "https://" + cloudproxy.AzureIdentityHost},
+				{"IDENTITY_HEADER", secret},
 				{"REQUESTS_CA_BUNDLE", p.ca},
-				// Other endpoints and identities, which count more.
-				{"MSI_SECRET", ""}, {"IDENTITY_ENDPOINT", ""}, {"IDENTITY_HEADER", ""}, {"AZURE_CLIENT_SECRET", ""},
+				// What makes other endpoints and identities of these, or counts more.
+				{"MSI_SECRET", ""}, {"IDENTITY_SERVER_THUMBPRINT", ""}, {"APPSETTING_WEBSITE_SITE_NAME", ""}, {"AZURE_CLIENT_SECRET", ""},
 			}, nil
 		}, nil
 	},
@@ -34,10 +38,18 @@ type azCmd struct {
 
 // Run runs az behind a local proxy, and ends with its exit code.
 func (c *azCmd) Run(ctx context.Context, env *Env, g *Globals) error {
-	return g.runCloud(ctx, env, azure, "az", c.Args, func(args []string) []string {
-		if slices.Equal(args, []string{"login"}) { // there is one way only
-			return []string{"login", "--identity"}
-		}
+	return g.runCloud(ctx, env, azure, "az", c.Args, azLogin)
+}
+
+// azLogin has az login sign in as the managed identity, whose tokens alone are good
+// for the app, unless the user says otherwise.
+func azLogin(args []string) []string {
+	other := []string{"--identity", "-i", "--username", "-u", "--service-principal", "--use-device-code", "--help", "-h"}
+	if args[0] != "login" || slices.ContainsFunc(args, func(a string) bool {
+		name, _, _ := strings.Cut(a, "=")
+		return slices.Contains(other, name)
+	}) {
 		return args
-	})
+	}
+	return slices.Insert(slices.Clone(args), 1, "--identity")
 }

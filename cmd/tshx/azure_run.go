@@ -63,7 +63,9 @@ func (g *Globals) runCloud(ctx context.Context, env *Env, cloud tokenCloud, name
 		return err
 	}
 	defer ln.Close()
-	p, err := l.openCloud(env, cloud, a, ln.Addr(), nil, cloudproxy.Options{Dialer: l.patient(env, l.dialer)})
+	p, err := l.openCloud(env, cloud, a, ln.Addr(), nil, cloudproxy.Options{
+		Dialer: l.patient(env, l.dialer), Unheard: (&reporter{env: env, what: cloudTitle(cloud.name, []cloudApp{a})}).report, // it shows all others itself
+	})
 	if err != nil {
 		return err
 	}

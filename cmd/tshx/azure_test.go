@@ -29,6 +29,29 @@ func TestReadCloud(t *testing.T) {
 	}
 }
 
+// az login signs in as the managed identity, which is the one way that there is,
+// unless it is told another or asked for help.
+func TestAzLogin(t *testing.T) {
+	for args, want := range map[string]string{
+		"login":                                  "login --identity",
+		"login -o none":                          "login --identity -o none",
+		"login --query [].name -o":               "login --identity --query [].name -o",
+		"login --allow-no-subscriptions --debug": "login --identity --allow-no-subscriptions --debug",
+		"login --identity":                       "login --identity",
+		"login -i --resource-id x":               "login -i --resource-id x",
+		"login --username=x --password y":        "login --username=x --password y",
+		"login --service-principal":              "login --service-principal",
+		"login --use-device-code":                "login --use-device-code",
+		"login -h":                               "login -h",
+		"acr login -n x":                         "acr login -n x",
+		"logout":                                 "logout",
+	} {
+		if got := strings.Join(azLogin(strings.Fields(args)), " "); got != want {
+			t.Errorf("%s: %s", args, got)
+		}
+	}
+}
+
 func TestGCPProject(t *testing.T) {
 	for account, want := range map[string]string{
 		"robot@project-1.iam.gserviceaccount.com":             "project-1",

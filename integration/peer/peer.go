@@ -34,7 +34,7 @@ var packages = map[string]string{
 	"squid": "squid", "basic_ncsa_auth": "squid",
 	"clickhouse-server": "clickhouse-server", "clickhouse-client": "clickhouse-client",
 	"stunnel4": "stunnel4", "ip": "iproute2", "tc": "iproute2", "setpriv": "util-linux",
-	"tsql": "freetds-bin", "curl": "curl", "aws": "awscli", "python3": "python3",
+	"tsql": "freetds-bin", "curl": "curl", "aws": "awscli", "az": "azure-cli", "python3": "python3",
 	"chromium-headless-shell": "chromium-headless-shell",
 }
 

@@ -4,28 +4,25 @@ import (
 	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
 	"tshx/internal/httproute"
 )
 
-// AzureMSIHost is where programs ask for tokens of their managed identity. There
-// is no such server: the name is answered here.
-const AzureMSIHost = "azure-msi.teleport.dev"
-
 // AzureOptions configure an Azure. Secret and Certificate are needed.
 type AzureOptions struct {
-	// Secret is the path at AzureMSIHost, without the slash.
+	// Secret is the path at AzureMSIHost, without the slash, and what programs send
+	// to AzureIdentityHost.
 	Secret string
-	// Identity is the resource id of the managed identity that the app is for. A
-	// program that asks for another is refused. Empty takes any.
+	// Identity is the resource id of the managed identity that the app is for.
+	// Requests with the token of another are refused. Empty takes any.
 	Identity string
 	// Certificate is that of the app. Its key signs what the app is told, so it is
 	// asked for at each request.
@@ -72,10 +69,11 @@ var azureSuffixes = []string{
 
 // azurePassed are hosts within these domains that the identity is not for: where
 // people sign in, where they use tokens of their own, and where az gets its
-// extensions.
+// extensions and tools without one.
 var azurePassed = []string{
 	"login.windows.net", "login.chinacloudapi.cn", "portal.azure.com", "dev.azure.com",
 	"azcliprod.blob.core.windows.net", "azcliextensionsync.blob.core.windows.net",
+	"downloads.bicep.azure.com", "mirror.azure.cn",
 }
 
 // Clients implements Cloud.
@@ -86,7 +84,7 @@ func (a *Azure) Owns(host, port string) bool {
 	if port != "443" || within(host, azurePassed) {
 		return false
 	}
-	return host == AzureMSIHost || within(host, azureSuffixes)
+	return azureTokenHost(host) || within(host, azureSuffixes)
 }
 
 // within reports whether a host is one of domains or in one.
@@ -97,6 +95,22 @@ func within(host string, domains []string) bool {
 		}
 	}
 	return false
+}
+
+// azureVaults are the domains of key vaults, whose programs first ask without a
+// token what one is to be for.
+var azureVaults = []string{
+	"vault.azure.net", "vault.azure.cn", "vault.usgovcloudapi.net",
+	"managedhsm.azure.net", "managedhsm.azure.cn", "managedhsm.usgovcloudapi.net",
+}
+
+// azureVault is the domain of key vaults that a host is in, or empty.
+func azureVault(host string) string {
+	i := slices.IndexFunc(azureVaults, func(d string) bool { return within(host, []string{d}) })
+	if i < 0 {
+		return ""
+	}
+	return azureVaults[i]
 }
 
 // azureClaims are what a token says. Agents look at the first two, az at the
@@ -116,22 +130,28 @@ type azureClaims struct {
 // Check implements Cloud.
 func (a *Azure) Check(r *http.Request) (*Checked, error) {
 	host := hostOf(r)
-	if host == AzureMSIHost {
-		return &Checked{Answer: http.HandlerFunc(a.serveMSI)}, nil
+	if azureTokenHost(host) {
+		return &Checked{Answer: http.HandlerFunc(a.serveToken)}, nil
 	}
 	if !a.Owns(host, "443") {
 		return nil, &Error{http.StatusMisdirectedRequest, "InvalidHost", fmt.Sprintf("%s is not a host of Azure", host)}
 	}
 	token, err := bearer(r)
+	noToken := &Error{http.StatusUnauthorized, "AuthenticationFailed", "it has no token; sign in with az login --identity, and for storage add --auth-mode login"}
 	var claims azureClaims
 	switch {
+	case errors.Is(err, errNoAuthorization) && azureVault(host) != "": // the first of each program, and no failure
+		return &Checked{Answer: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.WriteError(w, r, noToken) })}, nil
 	case err != nil:
-		return nil, &Error{http.StatusUnauthorized, "AuthenticationFailed", "it has no token; sign in with az login --identity, and for storage add --auth-mode login"}
+		return nil, noToken
 	case verifyHMAC(a.key, token, &claims) != nil:
 		return nil, &Error{http.StatusUnauthorized, "InvalidAuthenticationToken",
 			"its token is not of this local proxy; use the environment that it was started with, and sign in again with: az login --identity"}
 	case a.o.Now().Unix() >= claims.Ends:
 		return nil, &Error{http.StatusUnauthorized, "ExpiredAuthenticationToken", "its token has ended; ask for another"}
+	case a.o.Identity != "" && !strings.EqualFold(claims.Identity, a.o.Identity):
+		return nil, &Error{http.StatusForbidden, "AuthorizationFailed",
+			fmt.Sprintf("its token is for another identity than the login, which is for %s; sign in again with az login --identity, or as the other with: tsh apps login --azure-identity", a.o.Identity)}
 	}
 	cert, err := a.o.Certificate()
 	if err != nil {
@@ -146,62 +166,6 @@ func (a *Azure) Check(r *http.Request) (*Checked, error) {
 	return &Checked{Host: host, Header: http.Header{"Authorization": {"Bearer " + real}}}, nil
 }
 
-// serveMSI answers as the endpoint of a virtual machine does
-// (https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token).
-func (a *Azure) serveMSI(w http.ResponseWriter, r *http.Request) {
-	refuse := func(status int, code, text string) { a.msiError(w, r, status, code, text) }
-	if subtle.ConstantTimeCompare([]byte(r.URL.Path), []byte("/"+a.o.Secret)) != 1 {
-		refuse(http.StatusNotFound, "not_found", "the secret in the path is not that of this local proxy")
-		return
-	}
-	if r.Header.Get("Metadata") != "true" { // what a page or a redirect cannot send
-		refuse(http.StatusBadRequest, "bad_request_102", "the header Metadata: true is required")
-		return
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
-	if err := r.ParseForm(); err != nil {
-		refuse(http.StatusBadRequest, "invalid_request", "the form cannot be read")
-		return
-	}
-	resource, identity := r.Form.Get("resource"), r.Form.Get("msi_res_id")
-	switch {
-	case resource == "":
-		refuse(http.StatusBadRequest, "invalid_resource", "the field resource is required")
-		return
-	case identity != "" && a.o.Identity != "" && !strings.EqualFold(identity, a.o.Identity):
-		refuse(http.StatusBadRequest, "invalid_request", fmt.Sprintf("the login is for identity %s; choose another with: tsh apps login --azure-identity", a.o.Identity))
-		return
-	}
-	cert, err := a.o.Certificate()
-	if err != nil {
-		refuse(http.StatusUnauthorized, "unauthorized_client", err.Error())
-		return
-	}
-	a.answerMSI(w, resource, cert.Leaf.NotAfter)
-}
-
-// answerMSI gives out a token that is good until ends.
-func (a *Azure) answerMSI(w http.ResponseWriter, resource string, ends time.Time) {
-	now := a.o.Now()
-	claims := azureClaims{Tenant: a.tenant, Resource: resource, Audience: resource, Object: a.tenant, App: a.tenant,
-		Identity: a.o.Identity, Issued: now.Unix(), Begins: now.Add(-time.Minute).Unix(), Ends: ends.Unix()}
-	token, err := signHMAC(a.key, claims)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	left := strconv.FormatInt(claims.Ends-claims.Issued, 10)
-	writeJSON(w, http.StatusOK, map[string]string{
-		"access_token": token, "client_id": a.tenant, "resource": resource, "token_type": "Bearer",
-		"expires_in": left, "ext_expires_in": left,
-		"expires_on": strconv.FormatInt(claims.Ends, 10), "not_before": strconv.FormatInt(claims.Begins, 10),
-	})
-}
-
-func (a *Azure) msiError(w http.ResponseWriter, _ *http.Request, status int, code, text string) {
-	writeJSON(w, status, map[string]string{"error": code, "error_description": text})
-}
-
 // azureCodes are the words for programs of our own errors.
 var azureCodes = map[int]string{
 	http.StatusUnauthorized:   "ExpiredAuthenticationToken",
@@ -213,9 +177,8 @@ var azureCodes = map[int]string{
 func (a *Azure) WriteError(w http.ResponseWriter, r *http.Request, e *Error) {
 	code := cmp.Or(e.Code, azureCodes[e.Status], "AuthorizationFailed")
 	host := hostOf(r)
-	if e.Status == http.StatusUnauthorized && within(host, []string{"vault.azure.net"}) {
-		// Programs for key vaults first ask what the token is to be for.
-		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="https://vault.azure.net"`, a.tenant))
+	if vault := azureVault(host); vault != "" && e.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="https://%s"`, a.tenant, vault))
 	}
 	w.Header().Set("X-Ms-Error-Code", code)
 	if strings.Contains(host, ".core.") { // storage

@@ -141,22 +141,15 @@ func TestAzureToken(t *testing.T) {
 	cloud := NewAzure(AzureOptions{Secret: "the-secret", Identity: testIdentity, Certificate: func() (*tls.Certificate, error) { return cert, nil }})
 	c := throughProxy(t, cloud, a)
 
-	res, body := ask(t, c, "POST", testMSI, url.Values{"resource": {testResource}, "msi_res_id": {strings.ToUpper(testIdentity)}}.Encode(),
-		"Metadata", "true", "Content-Type", "application/x-www-form-urlencoded")
-	var got map[string]string
-	if err := json.Unmarshal([]byte(body), &got); err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("%d %s", res.StatusCode, body)
-	}
-	if got["token_type"] != "Bearer" || got["resource"] != testResource || got["expires_on"] == "" || got["expires_in"] == "" {
-		t.Errorf("got %v", got)
-	}
+	tt := tokenRequests[0]
+	got := askToken(t, c, tt.method, tt.url, tt.field, strings.ToUpper(testIdentity), tt.header)
 	token := got["access_token"]
-	if claims := claimsOf(t, token); claims.Tenant == "" || claims.Audience != testResource || claims.Identity != testIdentity {
+	if claims := claimsOf(t, token); claims.Tenant == "" || claims.Audience != testResource || !strings.EqualFold(claims.Identity, testIdentity) {
 		t.Errorf("the token says %+v", claims)
 	}
 	for _, key := range []*ecdsa.PrivateKey{first, second} {
 		cert = appCertificate(t, key)
-		res, body = ask(t, c, "PUT", "https://management.azure.com/x?y=z", "a body", "Authorization", "Bearer "+token, "X-Forwarded-Host", "evil")
+		res, body := ask(t, c, "PUT", "https://management.azure.com/x?y=z", "a body", "Authorization", "Bearer "+token, "X-Forwarded-Host", "evil")
 		if res.StatusCode != http.StatusOK || body != "from the cloud" {
 			t.Fatalf("%d %s", res.StatusCode, body)
 		}
@@ -277,7 +270,6 @@ func TestAzureRefused(t *testing.T) {
 		{"no metadata header", "POST", testMSI, form, nil, 400, "Metadata: true"},
 		{"wrong secret", "POST", testMSI + "x", form, []string{"Metadata", "true"}, 404, "secret"},
 		{"no resource", "POST", testMSI, "", []string{"Metadata", "true"}, 400, "resource"},
-		{"another identity", "GET", testMSI + "?resource=r&msi_res_id=other", "", []string{"Metadata", "true"}, 400, "tsh apps login"},
 		{"no token", "GET", "https://management.azure.com/", "", nil, 401, "AuthenticationFailed"},
 		{"another kind", "GET", "https://x.blob.core.windows.net/", "", []string{"Authorization", "SharedKey x:y"}, 401, "<Code>AuthenticationFailed</Code>"},
 		{"of another run", "GET", "https://management.azure.com/", "", []string{"Authorization", made(other, now.Add(time.Hour))}, 401, "InvalidAuthenticationToken"},
@@ -311,8 +303,9 @@ func TestAzureTenant(t *testing.T) {
 func TestTokenCloudsOwn(t *testing.T) {
 	azure, gcp := NewAzure(AzureOptions{}), NewGCP(GCPOptions{})
 	for host, want := range map[string][2]bool{
-		"management.azure.com": {true, false}, AzureMSIHost: {true, false}, "v.vault.azure.net": {true, false}, "x.blob.core.windows.net": {true, false},
-		"graph.microsoft.com": {true, false}, "login.microsoftonline.com": {}, "login.windows.net": {}, "dev.azure.com": {}, "notazure.com": {},
+		"management.azure.com": {true, false}, AzureMSIHost: {true, false}, AzureIdentityHost: {true, false}, "v.vault.azure.net": {true, false}, "x.blob.core.windows.net": {true, false},
+		"graph.microsoft.com": {true, false}, "login.microsoftonline.com": {}, "login.windows.net": {}, "dev.azure.com": {}, "downloads.bicep.azure.com": {},
+		"azcliprod.blob.core.windows.net": {}, "notazure.com": {},
 		"storage.googleapis.com": {false, true}, "googleapis.com": {false, true}, "evilgoogleapis.com": {}, "accounts.google.com": {},
 		"googleapis.com.example.com": {},
 	} {
