@@ -66,8 +66,10 @@ func (p *Proxy) answered(res *http.Response) error {
 	if res.StatusCode < http.StatusBadRequest {
 		p.prove(HTTP)
 	}
-	if text := res.Header.Get("X-Teleport-Api-Error"); text != "" {
+	if text := httproute.APIError(res); text != "" {
 		p.o.Report(&SessionError{text})
+	} else if res.StatusCode == http.StatusForbidden && httproute.Bare(res) {
+		p.o.Report(&DeniedError{})
 	} else if to, ok := p.toLogin(res); ok {
 		p.o.Report(&SessionError{fmt.Sprintf("it sends the client to %s", to)})
 	}
@@ -80,6 +82,19 @@ type SessionError struct{ Text string }
 
 func (e *SessionError) Error() string {
 	return "the proxy answered in place of the application: " + e.Text
+}
+
+// DeniedError says that an answer is what the proxy says to a session that it does
+// not know, which an application may say as well.
+type DeniedError struct{}
+
+func (*DeniedError) Error() string {
+	return "the answer was just \"Forbidden\", as the proxy has it where it does not know the session"
+}
+
+// Hint says what to do, if it was the proxy.
+func (*DeniedError) Hint() string {
+	return "unless the application says so, log in to it again with tsh apps login"
 }
 
 // toLogin returns where on the proxy a client is sent to log in.

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/smithy-go/encoding/httpbinding"
+
 	"tshx/internal/localproxy"
 	"tshx/internal/plain"
 )
 
-// Bounds of a signature's time, as AWS has them.
+// Bounds of the time of a presigned URL, as AWS has them.
 const (
 	maxSkew    = 15 * time.Minute
 	maxExpires = 7 * 24 * time.Hour
@@ -74,6 +76,10 @@ func (a *AWS) Check(r *http.Request) (*Checked, error) {
 		return nil, err
 	}
 	c, ok := a.find(s.Key)
+	if !ok && r.Header.Get("X-Amz-S3session-Token") != "" {
+		return nil, denied("InvalidAccessKeyId", "it is signed with the keys of a session of S3 Express; "+
+			"set AWS_S3_DISABLE_EXPRESS_SESSION_AUTH=true, so that it is signed with those of this local proxy")
+	}
 	if !ok {
 		return nil, denied("InvalidAccessKeyId", "it is signed with another access key than those of this local proxy; "+
 			"use the environment that it was started with, without --profile or other credentials of your own")
@@ -92,7 +98,7 @@ func (a *AWS) Check(r *http.Request) (*Checked, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ok, err := s.matches(out, c, payload); err != nil || !ok {
+	if ok, err := s.matches(r, c, payload); err != nil || !ok {
 		if err == nil {
 			err = errors.New("the signature does not match; the secret access key is not that of this local proxy, or something on the way has changed the request")
 		}
@@ -111,6 +117,11 @@ func (a *AWS) forward(r *http.Request, s *signature, c credentials, payload, hos
 	}
 	if err := s.rewrite(r, c, payload, a.o.Now()); err != nil {
 		return nil, err
+	}
+	if c.token == "" && s.plainPath() { // the agent signs the path as it gets it
+		u := *r.URL
+		u.RawPath = httpbinding.EscapePath(u.Path, false)
+		r.URL = &u
 	}
 	if c.token != "" {
 		to.Header.Set(headerAssumedRole, c.arn)
@@ -147,14 +158,18 @@ func (a *AWS) find(id string) (credentials, bool) {
 	return a.assumed.find(id)
 }
 
-// timely returns an error for a signature that is not valid at this time.
+// timely returns an error for a presigned URL that is not good at this time. Other
+// requests are good whenever they were signed: their clients go by the clock of AWS,
+// which its answers tell, and that may be another than ours.
 func (s *signature) timely(now time.Time) error {
-	age := now.Sub(s.At)
-	switch {
-	case age < -maxSkew || !s.Presigned && age > maxSkew:
+	if !s.Presigned {
+		return nil
+	}
+	switch age := now.Sub(s.At); {
+	case age < -maxSkew:
 		return denied("RequestTimeTooSkewed", fmt.Sprintf("it was signed at %s, and it is %s: the clocks differ too much",
 			s.At.Format(time.RFC3339), now.UTC().Format(time.RFC3339)))
-	case s.Presigned && age > s.Expires:
+	case age > s.Expires:
 		return denied("AccessDenied", "Request has expired: this presigned URL was good until "+s.At.Add(s.Expires).Format(time.RFC3339))
 	}
 	return nil

@@ -220,9 +220,8 @@ func (c *chunks) end() error {
 
 func (c *chunks) signTrailer(trailer []byte) []byte {
 	sum := sha256.Sum256(trailer)
-	scope := strings.Join([]string{c.sig.At.Format(sigV4Day), c.sig.Region, c.sig.Service, sigV4Terminator}, "/")
 	return hmacSHA256(c.key, strings.Join([]string{
-		"AWS4-HMAC-SHA256-TRAILER", c.sig.At.Format(sigV4Time), scope, hex.EncodeToString(c.last), hex.EncodeToString(sum[:]),
+		"AWS4-HMAC-SHA256-TRAILER", c.sig.At.Format(sigV4Time), c.sig.scope(), hex.EncodeToString(c.last), hex.EncodeToString(sum[:]),
 	}, "\n"))
 }
 

@@ -50,7 +50,7 @@ func New(o Options) (*Proxy, error) {
 	for _, app := range o.Apps {
 		up := httproute.New(httproute.Options{Route: app.Route, Dialer: o.Dialer, Limit: dials, Log: o.Log})
 		p.upstream = append(p.upstream, up)
-		p.reverse = append(p.reverse, up.Reverse(httproute.ReverseOptions{Rewrite: rewrite, ModifyResponse: respond, Failed: p.failed}))
+		p.reverse = append(p.reverse, up.Reverse(httproute.ReverseOptions{Rewrite: rewrite, ModifyResponse: p.respond, Failed: p.failed}))
 	}
 	// Only HTTP/1.1: it is what goes on to the app, and what can change to WebSocket.
 	// The few calls that need HTTP/2 stream signed events, which nobody could sign
@@ -254,9 +254,12 @@ func rewrite(pr *httputil.ProxyRequest) {
 }
 
 // respond looks at an answer.
-func respond(res *http.Response) error {
+func (p *Proxy) respond(res *http.Response) error {
 	if err := refusedByProxy(res); err != nil {
 		return err
+	}
+	for _, text := range res.Header.Values(headerAPIInfo) {
+		p.o.Log.Debug("the access proxy remarks", "text", text)
 	}
 	c := res.Request.Context().Value(checkedKey{}).(*Checked)
 	if c.Response == nil {

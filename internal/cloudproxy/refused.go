@@ -1,18 +1,17 @@
 package cloudproxy
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"tshx/internal/httproute"
 )
 
-// Headers by which the access proxy says why it did not let a request through
-// (docs/protocol.md, "AWS").
 const (
-	headerAPIError = "X-Teleport-Api-Error"
-	headerAPIInfo  = "X-Teleport-Api-Info"
+	headerAPIError = httproute.HeaderAPIError
+	headerAPIInfo  = httproute.HeaderAPIInfo // the answer is the cloud's all the same
 )
 
 // RefusedError says that the access proxy answered in place of the cloud.
@@ -22,16 +21,27 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	if e.Reason == "" {
+	switch {
+	case e.Reason != "":
+		return fmt.Sprintf("the access proxy answered %d: %s", e.Status, e.Reason)
+	case e.wantsLogin():
 		return fmt.Sprintf("the access proxy wants a new login for this app (HTTP %d)", e.Status)
 	}
-	return fmt.Sprintf("the access proxy answered %d: %s", e.Status, e.Reason)
+	return fmt.Sprintf("the access proxy answered %d (%s)", e.Status, http.StatusText(e.Status))
+}
+
+// wantsLogin reports whether it has to do with who asks.
+func (e *RefusedError) wantsLogin() bool {
+	return e.Status < 400 || e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
 }
 
 // Hint says what to do.
 func (e *RefusedError) Hint() string {
-	if e.Reason == "" || e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden {
+	switch {
+	case e.wantsLogin():
 		return "log in again with tsh apps login"
+	case e.Reason == "" && e.Status >= 500:
+		return "the app's agent may be down; the access proxy's log says more"
 	}
 	return ""
 }
@@ -47,8 +57,11 @@ func (e *RefusedError) code() int {
 // refusedByProxy returns an error for an answer that no cloud gives: programs
 // could not make sense of it.
 func refusedByProxy(res *http.Response) error {
-	if reason := cmp.Or(res.Header.Get(headerAPIError), res.Header.Get(headerAPIInfo)); reason != "" && res.StatusCode >= 400 {
+	if reason := httproute.APIError(res); reason != "" && res.StatusCode >= 400 {
 		return &RefusedError{res.StatusCode, reason}
+	}
+	if !ofCloud(res) && httproute.Bare(res) {
+		return &RefusedError{Status: res.StatusCode}
 	}
 	if res.StatusCode < 300 || res.StatusCode >= 400 {
 		return nil
@@ -58,4 +71,16 @@ func refusedByProxy(res *http.Response) error {
 		return &RefusedError{Status: res.StatusCode}
 	}
 	return nil
+}
+
+// ofCloud reports whether an answer has the marks of a cloud's.
+func ofCloud(res *http.Response) bool {
+	for name := range res.Header {
+		for _, mark := range []string{"X-Amz", "X-Ms-", "X-Goog", "X-Guploader"} {
+			if strings.HasPrefix(name, mark) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/smithy-go/encoding/httpbinding"
 )
 
 // The words of Signature Version 4.
@@ -154,8 +155,8 @@ func (c credentials) aws() aws.Credentials {
 	return aws.Credentials{AccessKeyID: c.id, SecretAccessKey: c.secret}
 }
 
-// matches reports whether the request was signed by these credentials, given the
-// hash of its payload, as the header for it has it.
+// matches reports whether the request, as it came, was signed by these credentials,
+// given the hash of its payload, as the header for it has it.
 func (s *signature) matches(r *http.Request, c credentials, payload string) (bool, error) {
 	for _, path := range s.paths(r) {
 		want, err := s.compute(r, c, payload, path)
@@ -166,33 +167,35 @@ func (s *signature) matches(r *http.Request, c credentials, payload string) (boo
 			return true, nil
 		}
 	}
-	return false, nil
+	return s.matchesWire(r, c, payload), nil
 }
 
 // paths are what may be signed as the path of a request: what is on the wire, and
-// except for S3 the same without what is superfluous in it, as some clients have
-// it, which send it all the same.
+// what other signers make of that, who send it all the same. For S3 that is the one
+// way of escaping it, for others the path without what is superfluous in it.
 func (s *signature) paths(r *http.Request) []string {
 	wire := r.URL.EscapedPath()
 	if strings.HasPrefix(r.RequestURI, "/") { // as it was written
 		wire, _, _ = strings.Cut(r.RequestURI, "?")
 	}
+	other := path.Clean("/" + wire)
+	if strings.HasSuffix(wire, "/") && other != "/" {
+		other += "/"
+	}
 	if s.plainPath() {
+		other = httpbinding.EscapePath(r.URL.Path, false)
+	}
+	if other == wire {
 		return []string{wire}
 	}
-	clean := path.Clean("/" + wire)
-	if strings.HasSuffix(wire, "/") && clean != "/" {
-		clean += "/"
-	}
-	if clean == wire {
-		return []string{wire}
-	}
-	return []string{wire, clean}
+	return []string{wire, other}
 }
 
-// plainPath reports whether the path is signed as it is. Other services than S3
-// have it escaped once more.
-func (s *signature) plainPath() bool { return strings.HasPrefix(s.Service, "s3") }
+// plainPaths are the services whose path is signed as it is. All others have it
+// escaped once more, also those that are named after S3, such as s3tables.
+var plainPaths = []string{"s3", "s3express", "s3-object-lambda", "s3-outposts"}
+
+func (s *signature) plainPath() bool { return slices.Contains(plainPaths, s.Service) }
 
 // compute signs what the request says is signed.
 func (s *signature) compute(r *http.Request, c credentials, payload, path string) ([]byte, error) {

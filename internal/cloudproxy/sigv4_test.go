@@ -151,9 +151,8 @@ func TestCheckSigned(t *testing.T) {
 		{"header taken away", request(t, "GET", bucket+"/k", "", "X-Amz-Acl", "private"), "", signing{}, func(r *http.Request) { r.Header.Del("X-Amz-Acl") }, "SignatureDoesNotMatch"},
 		{"other body", request(t, "POST", "https://sts.amazonaws.com/", "Action=x"), "Action=y", signing{service: "sts"}, nil, "SignatureDoesNotMatch"},
 		{"no host of AWS", request(t, "GET", "https://amazonaws.com.example.com/", ""), "", signing{}, nil, "InvalidRequest"},
-		{"early", request(t, "GET", bucket+"/k", ""), "", signing{at: testNow.Add(-maxSkew - time.Second)}, nil, "RequestTimeTooSkewed"},
-		{"late", request(t, "GET", bucket+"/k", ""), "", signing{at: testNow.Add(maxSkew + time.Second)}, nil, "RequestTimeTooSkewed"},
-		{"a little early", request(t, "GET", bucket+"/k", ""), "", signing{at: testNow.Add(-maxSkew)}, nil, ""},
+		{"early, by another clock", request(t, "GET", bucket+"/k", ""), "", signing{at: testNow.Add(-maxSkew - time.Hour)}, nil, ""},
+		{"late, by another clock", request(t, "GET", bucket+"/k", ""), "", signing{at: testNow.Add(maxSkew + time.Hour)}, nil, ""},
 		{"signed events", request(t, "POST", bucket+"/k", ""), "", signing{payload: "STREAMING-AWS4-HMAC-SHA256-EVENTS"}, nil, "NotImplemented"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
