@@ -106,6 +106,7 @@ type Proxy struct {
 	guard    guard
 	proven   atomic.Pointer[Protocol] // nil until the application has shown it
 	serial   atomic.Int64
+	patience time.Duration // of looks; zero is lookSilence
 }
 
 // New makes a Proxy, which dials nothing yet. The caller closes it.
@@ -162,7 +163,7 @@ func (p *Proxy) serve(ctx context.Context, c net.Conn) localproxy.End {
 	if p.known() == TCP {
 		return p.tunnel(ctx, c, nil)
 	}
-	var l look
+	l := look{patience: p.patience}
 	var m *meeting
 	stats, err := p.server.Serve(ctx, c, func(ctx context.Context) (_ net.Conn, err error) {
 		m, err = p.look(ctx, c, &l)

@@ -1,6 +1,7 @@
 package appproxy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -33,6 +34,8 @@ type look struct {
 	first  []byte // read so far
 	http   bool   // it is to be served as a client of HTTP
 	silent bool   // it has said nothing for as long as it may
+	// patience takes the place of lookSilence, if it is not zero.
+	patience time.Duration
 }
 
 // at reads c until it is clear what the client speaks. known is what the
@@ -80,7 +83,7 @@ func gone(err error) error {
 // until returns when the next bytes have to be there. end is the last time for
 // those of a request line.
 func (l *look) until(end time.Time, known Protocol) time.Time {
-	soon := time.Now().Add(lookSilence)
+	soon := time.Now().Add(cmp.Or(l.patience, lookSilence))
 	switch {
 	case len(l.first) == 0 && known == HTTP:
 		return time.Time{}

@@ -67,6 +67,7 @@ type world struct {
 	handler http.HandlerFunc // the HTTP application; nil is none
 	raw     func(net.Conn)   // the same by its connections, in place of handler
 	tcp     func(net.Conn)   // the TCP application; nil closes at once, as proxies do
+	brisk   bool             // clients may be silent no longer than with people, also without tcp
 	web     atomic.Int64     // connections on the HTTP route
 	tunnels atomic.Int64     // and on the TCP route
 
@@ -111,6 +112,9 @@ func newWorld(t testing.TB, handler http.HandlerFunc, change func(w *world)) *wo
 	}, w}
 	p := appproxy.New(w.options)
 	w.Proxy = p
+	if w.tcp == nil && !w.brisk {
+		p.SetPatience(time.Minute) // nobody is to be taken for a client of TCP because the machine is busy
+	}
 	ln := listen(t)
 	w.Addr = ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,8 +75,10 @@ type kept struct {
 	broken  func()        // called when it breaks
 	ended   chan struct{} // closed when a read has failed, by reason
 	reason  error
-	next    atomic.Bool  // what is written next begins a request
-	written atomic.Int64 // bytes
+	closing sync.Once
+	closed  chan struct{} // by Close, after which nobody reads
+	next    atomic.Bool   // what is written next begins a request
+	written atomic.Int64  // bytes
 }
 
 func (c *kept) Read(p []byte) (int, error) {
@@ -91,9 +94,15 @@ func (c *kept) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (c *kept) Close() error {
+	c.closing.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
 // lastWord bounds how long a write that failed waits for what the other side said
-// before it hung up: mostly that has arrived already.
-const lastWord = 100 * time.Millisecond
+// before it hung up: mostly that has arrived already, and a busy machine has yet to
+// read it. The end of reading ends the wait.
+const lastWord = 2 * time.Second
 
 // Write begins no request where the other side has ended: it could not answer. An
 // alert is the reason why one failed.
@@ -108,10 +117,13 @@ func (c *kept) Write(p []byte) (int, error) {
 	}
 	select {
 	case <-c.ended:
+	case <-c.closed:
+	case <-time.After(lastWord):
+	}
+	if c.hasEnded() {
 		if _, alert := upgrade.Alert(c.reason); alert {
 			err = c.reason
 		}
-	case <-time.After(lastWord):
 	}
 	return n, err
 }

@@ -44,7 +44,7 @@ func (u *Upstream) newPool(cert *tls.Certificate) *pool {
 				if err != nil {
 					return nil, err
 				}
-				return &kept{Conn: c, broken: n.closeIdle, ended: make(chan struct{})}, nil
+				return &kept{Conn: c, broken: n.closeIdle, ended: make(chan struct{}), closed: make(chan struct{})}, nil
 			},
 			Protocols:          new(http.Protocols),
 			DisableCompression: true, // bodies pass as they are

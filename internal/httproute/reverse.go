@@ -58,6 +58,9 @@ func (u *Upstream) Reverse(o ReverseOptions) http.Handler {
 		in := r.WithContext(ctx)
 		in.Body = &clientBody{r.Body, cancel}
 		proxy.ServeHTTP(w, in)
+		if u.ctx.Err() != nil { // the other side may take our farewell for its cue to end an answer
+			panic(http.ErrAbortHandler)
+		}
 	})
 }
 

@@ -101,8 +101,8 @@ func (s *Server) Serve(ctx context.Context, c net.Conn, prepare func(context.Con
 	stop := context.AfterFunc(ctx, func() { conn.Abort(c) })
 	if prepare != nil {
 		behind, err := prepare(ctx)
-		if ctx.Err() != nil {
-			return conn.Stats{}, context.Cause(ctx)
+		if cut := s.why(ctx); cut != nil {
+			return conn.Stats{}, cut
 		}
 		if err != nil {
 			stop()
@@ -116,7 +116,16 @@ func (s *Server) Serve(ctx context.Context, c net.Conn, prepare func(context.Con
 	}
 	<-h.closed
 	stats := conn.Stats{Sent: h.read.Load(), Received: h.written.Load()}
-	return stats, context.Cause(ctx)
+	return stats, s.why(ctx)
+}
+
+// why returns why the connection of ctx was cut, nil if it was not. Close breaks
+// connections before it can say so to each.
+func (s *Server) why(ctx context.Context) error {
+	if ctx.Err() == nil && s.ctx.Err() != nil {
+		return net.ErrClosed
+	}
+	return context.Cause(ctx)
 }
 
 // Drain closes the connections that carry no request, and others behind the
@@ -176,12 +185,16 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.wg.Done()
+	h, _ := r.Context().Value(handedKey{}).(*handed)
 	done := false
 	defer func() {
-		if h, ok := r.Context().Value(handedKey{}).(*handed); !done && ok && !r.ProtoAtLeast(1, 1) {
+		if !done && h != nil && !r.ProtoAtLeast(1, 1) {
 			conn.Abort(h)
 		}
 	}()
 	s.o.Handler.ServeHTTP(w, r)
+	if s.ctx.Err() != nil || h != nil && h.ctx.Err() != nil { // an answer that ends by that may not be whole
+		panic(http.ErrAbortHandler)
+	}
 	done = true
 }
