@@ -182,7 +182,7 @@ func (c *AgentConfig) services(log *slog.Logger) ([]reversetunnel.Service, func(
 		add(reversetunnel.KindApp, a.Name, strings.TrimSuffix(u.Scheme, "s"), dialURL(u))
 	}
 	for _, k := range c.Kube {
-		kube, err := k.Load()
+		kube, err := k.backend()
 		if err != nil {
 			return nil, stop, err
 		}

@@ -63,7 +63,7 @@ func (l *Lab) startBackends(o *proxyserver.Options) error {
 		o.Apps = append(o.Apps, app)
 	}
 	for _, k := range l.config.Kube {
-		open := k.Load
+		open := k.backend
 		switch {
 		case k.Agent:
 			open = func() (proxyserver.Kube, error) { return proxyserver.Kube{Name: k.Name}, nil }

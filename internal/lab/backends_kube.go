@@ -15,17 +15,23 @@ import (
 	"tshx/internal/proxyserver"
 )
 
-// Load reads the kubeconfig of k, which has to name one. A lab reads it once, at
-// its start. A proxy-url in it is left out.
-func (k Kube) Load() (proxyserver.Kube, error) {
-	out, err := k.open()
+// Load reads the kubeconfig of k, which has to name one. A proxy-url in it is for
+// the caller.
+func (k Kube) Load() (proxyserver.Kube, error) { return k.load(false) }
+
+// backend is Load for a lab or an agent, once at its start. It dials what is there
+// itself.
+func (k Kube) backend() (proxyserver.Kube, error) { return k.load(true) }
+
+func (k Kube) load(direct bool) (proxyserver.Kube, error) {
+	out, err := k.open(direct)
 	if err != nil {
 		err = fmt.Errorf("kube %s: %s: %w", k.Name, k.Kubeconfig, err)
 	}
 	return out, err
 }
 
-func (k Kube) open() (proxyserver.Kube, error) {
+func (k Kube) open(direct bool) (proxyserver.Kube, error) {
 	none := proxyserver.Kube{}
 	if _, err := os.Stat(k.Kubeconfig); err != nil {
 		return none, errors.Unwrap(err) // it names the file again
@@ -42,6 +48,9 @@ func (k Kube) open() (proxyserver.Kube, error) {
 	cluster := config.Clusters[context.Cluster]
 	if cluster == nil {
 		return none, fmt.Errorf("context %q: has no cluster %q", name, context.Cluster)
+	}
+	if direct && cluster.ProxyURL != "" {
+		return none, fmt.Errorf("cluster %q: has a proxy-url, and a lab dials directly: name a kubeconfig without it", context.Cluster)
 	}
 	out := proxyserver.Kube{Name: k.Name, Server: cluster.Server}
 	out.TLS = &tls.Config{ServerName: cluster.TLSServerName, InsecureSkipVerify: cluster.InsecureSkipTLSVerify}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -219,6 +220,11 @@ func TestKubeErrors(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("a: [\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	proxied := filepath.Join(dir, "proxied")
+	text := "current-context: c\ncontexts: [{name: c, context: {cluster: far}}]\nclusters: [{name: far, cluster: {server: \"https://10.0.0.1\", proxy-url: \"http://127.0.0.1:1\"}}]\n"
+	if err := os.WriteFile(proxied, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct{ file, context, want string }{
 		{filepath.Join(dir, "nothing"), "", "nothing: "},
 		{broken, "", "broken"},
@@ -226,14 +232,27 @@ func TestKubeErrors(t *testing.T) {
 		{path, "lost", `context "lost": has no cluster "nowhere"`},
 		{path, "exec", `user "exec": a lab logs in with a certificate or a token only`},
 		{path, "half", `user "half": tls:`},
+		{proxied, "", `cluster "far": has a proxy-url, and a lab dials directly`},
 	} {
-		_, err := Kube{Name: "demo", Kubeconfig: tt.file, Context: tt.context}.Load()
+		_, err := Kube{Name: "demo", Kubeconfig: tt.file, Context: tt.context}.backend()
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "kube demo: ") {
 			t.Errorf("%v, want one line with %q", err, tt.want)
 		}
 	}
-	if l, err := Start(t.Context(), Config{Kube: []Kube{{Name: "demo", Kubeconfig: broken}}}); err == nil {
-		l.Close()
-		t.Error("started")
+	for _, file := range []string{broken, proxied} {
+		kube := []Kube{{Name: "demo", Kubeconfig: file}}
+		if l, err := Start(t.Context(), Config{Kube: kube}); err == nil {
+			l.Close()
+			t.Errorf("started with %s", file)
+		}
+		var cfg AgentConfig
+		cfg.Kube = kube
+		_, stop, err := cfg.services(slog.New(slog.DiscardHandler))
+		if stop(); err == nil {
+			t.Errorf("an agent serves %s", file)
+		}
+	}
+	if _, err := (Kube{Name: "demo", Kubeconfig: proxied}).Load(); err != nil {
+		t.Errorf("who has its own way: %v", err)
 	}
 }

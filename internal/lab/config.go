@@ -343,7 +343,7 @@ func checkURI(a App) error {
 	}
 	u, err := url.Parse(a.URI)
 	if err != nil || !slices.Contains([]string{"tcp", "http", "https"}, u.Scheme) {
-		return fmt.Errorf("app %q: uri %q is neither tcp:// nor http:// nor https://", a.Name, a.URI)
+		return fmt.Errorf("app %q: uri %q is neither tcp:// nor http:// nor https://; tcp:// and http:// alone are built in", a.Name, a.URI)
 	}
 	if u.Scheme == "https" && u.Host == "" {
 		return fmt.Errorf("app %q: uri %q needs a host", a.Name, a.URI)

@@ -88,7 +88,7 @@ func TestConfigErrors(t *testing.T) {
 		{"database's protocol", "databases: [{name: a, protocol: dbase, addr: \"a:1\"}]\n", `unknown protocol "dbase"`},
 		{"database's address", "databases: [{name: a, protocol: postgres}]\n", "only redis is built in"},
 		{"database's name", "databases: [{name: a/b, protocol: redis}]\n", "a/b"},
-		{"app's uri", "apps: [{name: a, uri: \"ftp://x\"}]\n", "neither tcp:// nor"},
+		{"app's uri", "apps: [{name: a, uri: \"ftp://x\"}]\n", "neither tcp:// nor http:// nor https://; tcp:// and http:// alone are built in"},
 		{"kube's kubeconfig", "kube: [{name: a, context: b}]\n", `kube "a": a context needs a kubeconfig`},
 		{"kube's name", "kube: [{name: a/b, kubeconfig: c}]\n", "a/b"},
 		{"kube twice", "kube: [{name: a, kubeconfig: c}, {name: a, kubeconfig: d}]\n", `kube "a" is there twice`},

@@ -185,6 +185,9 @@ func (k *kubeAPI) watch(w http.ResponseWriter, r *http.Request, names []string) 
 	}
 	http.NewResponseController(w).Flush()
 	<-ctx.Done()
+	if r.Context().Err() != nil { // not the time that was asked for: no end in order
+		panic(http.ErrAbortHandler)
+	}
 }
 
 func (k *kubeAPI) namespace(name string) object {

@@ -62,7 +62,7 @@ func (s *Server) makeAgents() error {
 	if err != nil {
 		return err
 	}
-	a.config = &ssh.ServerConfig{ServerVersion: "SSH-2.0-Teleport", PublicKeyCallback: a.authenticate}
+	a.config = &ssh.ServerConfig{ServerVersion: reversetunnel.Banner, PublicKeyCallback: a.authenticate}
 	a.config.AddHostKey(host)
 	s.agents = a
 	return nil

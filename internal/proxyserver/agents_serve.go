@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -21,6 +22,8 @@ import (
 const (
 	heartbeatInterval = reversetunnel.HeartbeatInterval
 	heartbeatsMissed  = 3
+	// heartbeatChannels bounds how many one agent may have at a time. It needs one.
+	heartbeatChannels = 4
 )
 
 // What authenticate finds out, in ssh.Permissions.
@@ -99,14 +102,25 @@ func (a *agents) serve(ctx context.Context, t *agent, chans <-chan ssh.NewChanne
 	tasks.Go(func() { reversetunnel.KeepAlive(ctx, t.conn, t.wire) })
 	tasks.Go(func() { a.discoveries(ctx, t) })
 	tasks.Go(func() { a.global(t, reqs) })
+	var beating atomic.Int32
 	for nc := range chans {
 		switch nc.ChannelType() {
 		case reversetunnel.ChannelHeartbeat:
-			tasks.Go(func() { heartbeats(nc, func() { missed.Reset(heartbeatsMissed * interval) }) })
+			if beating.Load() == heartbeatChannels {
+				nc.Reject(ssh.ResourceShortage, "an agent needs one heartbeat channel")
+				continue
+			}
+			beating.Add(1)
+			tasks.Go(func() {
+				defer beating.Add(-1)
+				heartbeats(nc, func() { missed.Reset(heartbeatsMissed * interval) })
+			})
 		case reversetunnel.ChannelTransport:
 			nc.Reject(ssh.ConnectionFailed, "this proxy has no Auth service for agents")
 		default:
-			nc.Reject(ssh.Prohibited, "this port is for agents, and has no "+nc.ChannelType()+" channels")
+			// Real agents ask for one more type at once, and take "prohibited" for a
+			// word about themselves.
+			nc.Reject(ssh.UnknownChannelType, "this port is for agents, and has no "+nc.ChannelType()+" channels")
 		}
 	}
 	a.remove(t) // at once: its streams have broken

@@ -200,6 +200,7 @@ func TestAWSSignsAnew(t *testing.T) {
 		"json api": {call: testCall{method: "POST", uri: "/", host: "dynamodb.eu-west-1.api.aws", service: "dynamodb", body: `{"TableName":"t"}`,
 			header: http.Header{"X-Amz-Target": {"DynamoDB_20120810.Query"}, "Content-Type": {"application/x-amz-json-1.0"}}}},
 		"rest with escaped path": {call: testCall{uri: "/2015-03-31/functions/arn%3Aaws%3Alambda/invocations", host: "lambda.cn-north-1.amazonaws.com.cn", service: "lambda"}},
+		"named after s3":         {call: testCall{uri: "/buckets/arn%3Aaws%3As3tables", host: "s3tables.eu-west-1.amazonaws.com", service: "s3tables"}},
 		"another port":           {call: testCall{uri: "/x", host: "transcribestreaming.eu-west-1.amazonaws.com:8443", service: "transcribe"}},
 	} {
 		t.Run(name, func(t *testing.T) {

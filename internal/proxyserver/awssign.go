@@ -23,6 +23,10 @@ import (
 // MiB in base64.
 const awsBodyMax = 70 << 20
 
+// plainPaths are the services that sign a path as it is; all others escape it once
+// more, also those that are named after S3, such as s3tables.
+var plainPaths = []string{"s3", "s3express", "s3-object-lambda", "s3-outposts"}
+
 const headerContentSHA256 = "X-Amz-Content-Sha256"
 
 // awsSignature is what an Authorization header of Signature Version 4 says,
@@ -99,13 +103,16 @@ func (c *awsCall) sign(out *http.Request) error {
 	out.Header.Del("Authorization")
 	out.Header.Del("X-Amz-Security-Token")
 	hash := out.Header.Get(headerContentSHA256)
-	if hash == "" {
+	if declared := hash != ""; !declared || c.signature.service == "sts" { // whose requests may change
 		var err error
 		if hash, err = c.hashBody(out); err != nil {
 			return err
 		}
+		if declared {
+			out.Header.Set(headerContentSHA256, hash)
+		}
 	}
-	s3 := strings.HasPrefix(c.signature.service, "s3")
+	s3 := slices.Contains(plainPaths, c.signature.service)
 	if s3 {
 		// S3 signs the path as it is, in the one form that it takes for canonical.
 		out.URL.RawPath = httpbinding.EscapePath(out.URL.Path, false)
@@ -122,8 +129,8 @@ func (c *awsCall) sign(out *http.Request) error {
 // hashBody reads the body and puts it back.
 func (c *awsCall) hashBody(out *http.Request) (string, error) {
 	var body []byte
+	var err error
 	if out.Body != nil {
-		var err error
 		if body, err = io.ReadAll(io.LimitReader(out.Body, awsBodyMax+1)); err != nil {
 			return "", &awsError{http.StatusBadRequest, "IncompleteBody", err}
 		}
@@ -131,11 +138,13 @@ func (c *awsCall) hashBody(out *http.Request) (string, error) {
 			return "", &awsError{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge",
 				fmt.Errorf("a body without %s may have %d bytes", headerContentSHA256, awsBodyMax)}
 		}
-		if c.signature.service == "sts" {
-			if body, err = c.limitSession(out, body); err != nil {
-				return "", err
-			}
+	}
+	if c.signature.service == "sts" {
+		if body, err = c.limitSession(out, body); err != nil {
+			return "", err
 		}
+	}
+	if out.Body != nil {
 		out.Body = io.NopCloser(bytes.NewReader(body))
 		out.ContentLength = int64(len(body))
 	}

@@ -102,5 +102,5 @@ func (s *Server) inProtocolTLS(ctx context.Context, c net.Conn) (*tls.Conn, iden
 	if err != nil {
 		return nil, id, fmt.Errorf("client certificate: %w", err)
 	}
-	return tc, id, nil
+	return tc, id, tlsroute.Pinned(id, c.RemoteAddr())
 }

@@ -21,8 +21,9 @@ const (
 	// that the client has announced (RFC 9110, section 10.1.1).
 	continueTimeout = time.Second
 	// lastWord bounds how long a write that failed waits for what the backend said
-	// before it hung up: mostly that has arrived already.
-	lastWord = 100 * time.Millisecond
+	// before it hung up: mostly that has arrived already, and a busy machine has yet
+	// to read it. The end of reading ends the wait.
+	lastWord = 2 * time.Second
 )
 
 // httpBackend is a server behind the proxy that speaks HTTP/1.1.
@@ -116,16 +117,27 @@ func (b *httpBackend) close() { b.reads.CloseIdleConnections() }
 // before them: of a backend that takes no more of a body and says why.
 type heard struct {
 	net.Conn
-	ended chan struct{} // closed when a read has failed
+	ended chan struct{} // closed when a read has failed, or nobody reads any more
 	once  atomic.Bool
 }
 
 func (c *heard) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if err != nil && !c.once.Swap(true) {
-		close(c.ended)
+	if err != nil {
+		c.end()
 	}
 	return n, err
+}
+
+func (c *heard) Close() error {
+	c.end()
+	return c.Conn.Close()
+}
+
+func (c *heard) end() {
+	if !c.once.Swap(true) {
+		close(c.ended)
+	}
 }
 
 func (c *heard) Write(p []byte) (int, error) {

@@ -31,8 +31,13 @@ func (f *forward) serve(w http.ResponseWriter) {
 		f.upgrade(w)
 		return
 	}
+	f.pass(w, f)
+}
+
+// pass answers the client's request with what by gets.
+func (f *forward) pass(w http.ResponseWriter, by http.RoundTripper) {
 	p := &httputil.ReverseProxy{
-		Transport: f, FlushInterval: -1, ErrorLog: f.server.http.ErrorLog,
+		Transport: by, FlushInterval: -1, ErrorLog: f.server.http.ErrorLog,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.Out.URL.RawQuery = pr.In.URL.RawQuery
 			pr.Out.Trailer = pr.In.Trailer // filled in behind the body, of which a copy knows nothing
@@ -47,6 +52,9 @@ func (f *forward) serve(w http.ResponseWriter) {
 		}
 	}()
 	p.ServeHTTP(w, f.client)
+	if f.server.ctx.Err() != nil { // a backend may take our farewell for its cue to end an answer
+		panic(http.ErrAbortHandler)
+	}
 	done = true
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -50,6 +49,9 @@ func (f *forward) upgrade(w http.ResponseWriter) {
 	dropHops(out.Header)
 	out.Header.Set("Connection", "Upgrade")
 	out.Header.Set("Upgrade", protocol)
+	if len(out.Header["User-Agent"]) == 0 {
+		out.Header.Set("User-Agent", "") // none, where net/http would add its own
+	}
 	if err := f.ready(out); err != nil {
 		f.failed(w, err)
 		return
@@ -66,14 +68,10 @@ func (f *forward) upgrade(w http.ResponseWriter) {
 	case err != nil:
 		f.failed(w, err)
 	case res.StatusCode != http.StatusSwitchingProtocols:
-		dropHops(res.Header)
-		f.answered(res.Header)
-		maps.Copy(w.Header(), res.Header)
-		w.WriteHeader(res.StatusCode)
-		if _, err := io.Copy(w, res.Body); err != nil {
-			up.Close()
-			panic(http.ErrAbortHandler)
-		}
+		defer up.Close()
+		defer stop()
+		f.pass(w, refusal{res})
+		return
 	case !strings.EqualFold(upgradeOf(res.Header), protocol):
 		f.failed(w, fmt.Errorf("asked for the protocol %q, and got %q", protocol, upgradeOf(res.Header)))
 	case !stop():
@@ -86,6 +84,12 @@ func (f *forward) upgrade(w http.ResponseWriter) {
 	stop()
 	up.Close()
 }
+
+// refusal is the answer to a request for another protocol that stays with HTTP.
+type refusal struct{ answer *http.Response }
+
+// RoundTrip implements http.RoundTripper.
+func (r refusal) RoundTrip(*http.Request) (*http.Response, error) { return r.answer, nil }
 
 // exchange writes a request and reads its final answer.
 func exchange(up net.Conn, br *bufio.Reader, out *http.Request) (*http.Response, error) {

@@ -2,6 +2,7 @@ package proxyserver
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -52,6 +53,7 @@ func (p ProxyProtocol) client(c net.Conn) (net.Conn, error) {
 		return nil, fmt.Errorf("read PROXY protocol header: %w", err)
 	}
 	r := bufio.NewReader(c)
+	whole(r)
 	header, err := proxyproto.Read(r)
 	missing := errors.Is(err, proxyproto.ErrNoProxyProtocol)
 	switch {
@@ -70,6 +72,21 @@ func (p ProxyProtocol) client(c net.Conn) (net.Conn, error) {
 		return conn.Buffered(c, ahead), nil
 	}
 	return conn.Buffered(&proxied{Conn: c, remote: p.address(header, c.RemoteAddr())}, ahead), nil
+}
+
+// proxyV1Most is how long a header of version 1 may be, in bytes (PROXY protocol,
+// section 2.1).
+const proxyV1Most = 107
+
+// whole waits for all of a header of version 1 that comes in pieces, which the
+// library takes for an attack: this server bounds the time itself.
+func whole(r *bufio.Reader) {
+	for n := 1; n <= proxyV1Most; n++ {
+		b, err := r.Peek(n)
+		if err != nil || !bytes.HasPrefix(b, proxyproto.SIGV1[:min(n, len(proxyproto.SIGV1))]) || b[n-1] == '\n' {
+			return // an error comes again
+		}
+	}
 }
 
 // address is the client's in a header, or else the one that was observed.

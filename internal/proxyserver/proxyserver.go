@@ -68,11 +68,13 @@ type Behavior struct {
 	// the answer carries no ALPN at all, and the host certificate alone tells the
 	// client that it has reached the proxy.
 	ConfirmSSH bool
+	// KubeLegacy: server names that begin with "kube." are for Kubernetes, too.
+	KubeLegacy bool
 }
 
 // V14 is the behaviour seen on a live v14 cluster.
 func V14() Behavior {
-	return Behavior{Version: "14.0.0", MinClientVersion: "13.0.0", NoWebSocket: true}
+	return Behavior{Version: "14.0.0", MinClientVersion: "13.0.0", NoWebSocket: true, KubeLegacy: true}
 }
 
 // V17 is the behaviour of v15 and later: WebSocket upgrades, ALPN confirmed.

@@ -123,6 +123,7 @@ func (s *Server) makeRoutes() {
 	m := &s.mux
 	m.Log = s.log
 	m.PingInterval = s.opts.PingInterval
+	m.KubeLegacy = s.opts.Behavior.KubeLegacy
 	m.InnerTLS = s.clientTLS
 	m.Database = &tlsroute.Handler{Serve: s.serveDatabase}
 	sshTLS := s.hostTLS.Clone()

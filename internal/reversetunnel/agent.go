@@ -265,7 +265,7 @@ func (a *Agent) retire() {
 	for _, t := range a.tunnels {
 		if t.draining && !t.retired {
 			t.retired = true
-			go t.streams.WhenIdle(func() { go Finish(t.conn, t.wire) })
+			go t.streams.WhenIdle(func() { go t.finish() })
 		}
 	}
 }
@@ -297,7 +297,7 @@ func (a *Agent) leave() {
 		idle.Add(1)
 		t.streams.WhenIdle(func() {
 			go func() {
-				Finish(t.conn, t.wire)
+				t.finish()
 				idle.Done()
 			}()
 		})

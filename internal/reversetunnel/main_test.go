@@ -58,11 +58,13 @@ type proxy struct {
 	t     testing.TB
 	id    string
 	host  atomic.Pointer[ssh.Signer]
-	knows bool // announcements
+	knows bool // announcements; otherwise it is a real one
 
 	tunnels chan *proxyTunnel
 	refuse  func(Announcement) string
 	alive   func() // called before the answer to a sign of life
+	unknown func() // called before an unknown channel is refused
+	rejects string // refuses heartbeats with these words
 }
 
 // proxyTunnel is a tunnel as the proxy sees it.
@@ -91,6 +93,10 @@ func (p *proxy) serve(c net.Conn) {
 		}
 		return nil, nil
 	}}
+	cfg.ServerVersion = "SSH-2.0-Teleport"
+	if p.knows {
+		cfg.ServerVersion = Banner
+	}
 	cfg.AddHostKey(*p.host.Load())
 	w := NewWire(c)
 	sc, chans, reqs, err := ssh.NewServerConn(w, cfg)
@@ -106,8 +112,11 @@ func (p *proxy) serve(c net.Conn) {
 			if r.Type == RequestKeepAlive && p.alive != nil {
 				p.alive()
 			}
+			if !p.knows {
+				continue // real ones say nothing at all
+			}
 			switch {
-			case r.Type != RequestResources || !p.knows || err != nil:
+			case r.Type != RequestResources || err != nil:
 				r.Reply(false, nil)
 			case p.refuse != nil && p.refuse(n) != "":
 				r.Reply(false, []byte(p.refuse(n)))
@@ -119,8 +128,15 @@ func (p *proxy) serve(c net.Conn) {
 	})
 	p.tunnels <- t
 	for nc := range chans {
-		if nc.ChannelType() != ChannelHeartbeat {
+		switch {
+		case nc.ChannelType() != ChannelHeartbeat:
+			if p.unknown != nil {
+				p.unknown()
+			}
 			nc.Reject(ssh.UnknownChannelType, "")
+			continue
+		case p.rejects != "":
+			nc.Reject(ssh.ConnectionFailed, p.rejects)
 			continue
 		}
 		_, reqs, err := nc.Accept()

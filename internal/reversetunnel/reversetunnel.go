@@ -29,11 +29,18 @@ const (
 	RequestReconnect = "reconnect@goteleport.com"
 	RequestKeepAlive = "keepalive@openssh.com"
 
-	// AddressLocal is the service of the agent itself.
+	// AddressLocal is the service of the agent itself; AddressKube is what it is
+	// called where that is Kubernetes.
 	AddressLocal = "@local-node"
+	AddressKube  = "remote.kube.proxy.teleport.cluster.local"
 )
 
-// Names of ours. A real peer knows none of them and goes on without.
+// Banner is the SSH version of our proxies. Real ones have no comment in theirs, or
+// another (RFC 4253, section 4.2), and answer none of an agent's global requests.
+const Banner = "SSH-2.0-Teleport tshx"
+
+// Names of ours. A real agent knows none of them and goes on without. Real proxies
+// are not asked, but for a channel by the name of RequestEnd, which they refuse.
 const (
 	// RequestResources is a global request of the agent: what it serves, as JSON
 	// (Announcement). Real agents tell that to their Auth service.

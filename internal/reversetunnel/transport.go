@@ -113,7 +113,7 @@ func (a *Agent) find(r DialRequest) (*Service, error) {
 	switch {
 	case r.Resource != "":
 		return nil, fmt.Errorf("this agent has no %s %q", plain.Copyable(r.ConnType), r.Resource)
-	case r.Address != AddressLocal:
+	case r.Address != AddressLocal && (r.ConnType != KindKube || r.Address != AddressKube):
 		return nil, fmt.Errorf("this agent does not connect to %q", r.Address)
 	case len(all) == 1:
 		return all[0], nil

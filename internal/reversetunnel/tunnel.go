@@ -154,10 +154,14 @@ func (t *tunnel) serve(ctx context.Context) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { t.wire.Close() })()
 	var tasks sync.WaitGroup
-	tasks.Go(func() { KeepAlive(ctx, t.conn, t.wire) })
 	tasks.Go(func() { t.heartbeat(ctx) })
 	tasks.Go(t.global)
-	tasks.Go(func() { t.introduce(ctx) })
+	if t.ours() {
+		tasks.Go(func() { KeepAlive(ctx, t.conn, t.wire) })
+		tasks.Go(func() { t.introduce(ctx) })
+	} else {
+		tasks.Go(func() { say(ctx, t.conn) })
+	}
 	for nc := range t.chans {
 		switch nc.ChannelType() {
 		case ChannelTransport:
@@ -172,6 +176,9 @@ func (t *tunnel) serve(ctx context.Context) error {
 	tasks.Wait()
 	return cmp.Or(t.refused, t.wire.Lost(), net.ErrClosed)
 }
+
+// ours reports whether the proxy knows announcements and answers requests.
+func (t *tunnel) ours() bool { return string(t.conn.ServerVersion()) == Banner }
 
 // introduce tells the proxy what there is.
 func (t *tunnel) introduce(ctx context.Context) {
@@ -190,8 +197,7 @@ func (t *tunnel) introduce(ctx context.Context) {
 	}
 }
 
-// announce waits for the proxy's answer. A proxy that does not know announcements
-// gives no reason.
+// announce waits for the proxy's answer.
 func (t *tunnel) announce(a Announcement) error {
 	slow := time.AfterFunc(announceTimeout, func() { t.wire.Break(&SilentError{After: announceTimeout}) })
 	defer slow.Stop()
@@ -205,6 +211,9 @@ func (t *tunnel) announce(a Announcement) error {
 // farewell tells the proxy that the agent leaves. Where the answer takes long, behind
 // all that is under way, the tunnel is not broken for that.
 func (t *tunnel) farewell() {
+	if !t.ours() {
+		return
+	}
 	told := make(chan struct{})
 	go func() {
 		t.conn.SendRequest(RequestResources, true, Announcement{}.Marshal()) // ends with the tunnel at the latest
@@ -218,12 +227,38 @@ func (t *tunnel) farewell() {
 	}
 }
 
-// heartbeat pings as long as the tunnel stands.
+// finish ends a tunnel whose streams have ended. What they said last may still be
+// on its way, and closing a socket while there is something to read resets it (RFC
+// 1122, section 4.2.2.13). So the other side is asked, and answers behind all of
+// that. One that does not any more is for KeepAlive, and a real proxy, which answers
+// to channels alone, for Open.
+func (t *tunnel) finish() {
+	if t.ours() {
+		t.conn.SendRequest(RequestKeepAlive, true, nil) // an error is that of a tunnel that has ended
+	} else {
+		Open(context.Background(), t.conn, t.wire, RequestEnd)
+	}
+	t.wire.Close()
+}
+
+// heartbeat pings as long as the tunnel stands. Its channel is what has a real proxy
+// know the agent.
 func (t *tunnel) heartbeat(ctx context.Context) {
 	ch, reqs, err := Open(ctx, t.conn, t.wire, ChannelHeartbeat)
-	if err != nil {
+	refused, no := errors.AsType[*ssh.OpenChannelError](err)
+	switch {
+	case no && !t.ours():
+		t.refused = &RefusedError{t.proxyID, errors.New(plain.Line(refused.Message, maxName))}
+		t.wire.Close()
+		return
+	case err != nil && !t.ours():
+		t.wire.Break(fmt.Errorf("heartbeat: %w", err))
+		return
+	case err != nil:
 		t.agent.log().Debug("no heartbeat", "proxy", t.proxyID, "err", err)
 		return
+	case !t.ours():
+		t.agent.up(t)
 	}
 	go ssh.DiscardRequests(reqs)
 	tick := time.NewTicker(cmp.Or(t.agent.Heartbeat, HeartbeatInterval))

@@ -19,6 +19,8 @@ import (
 const (
 	KeepAliveInterval = 3 * time.Second
 	KeepAliveTimeout  = 5 * time.Second
+	// sayInterval is for real proxies, which cannot be asked.
+	sayInterval = 15 * time.Second
 )
 
 // SilentError says that the other side of a tunnel gave no sign of life.
@@ -141,11 +143,19 @@ func KeepAlive(ctx context.Context, c ssh.Conn, w *Wire) {
 	}
 }
 
-// Finish ends a tunnel whose streams have ended. What they said last may still be
-// on its way, and closing a socket while there is something to read resets it (RFC
-// 1122, section 4.2.2.13). So the other side is asked, and answers behind all of
-// that. One that does not any more is for KeepAlive.
-func Finish(c ssh.Conn, w *Wire) {
-	c.SendRequest(RequestKeepAlive, true, nil) // an error is that of a tunnel that has ended
-	w.Close()
+// say has bytes go out to a side that answers nothing: TCP finds out by them that
+// nobody is there. It returns when ctx ends or the tunnel has broken.
+func say(ctx context.Context, c ssh.Conn) {
+	tick := time.NewTicker(sayInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, _, err := c.SendRequest(RequestKeepAlive, false, nil); err != nil {
+			return
+		}
+	}
 }

@@ -65,6 +65,9 @@ type Mux struct {
 	// Kube serves the Kubernetes server names, whatever the ALPN and the client
 	// certificate.
 	Kube *Handler
+	// KubeLegacy has Kube serve names with KubeLegacyPrefix as well, as proxies up to
+	// v14 did.
+	KubeLegacy bool
 	// Database serves, whatever the ALPN, all other connections whose client
 	// certificate opens a database, and those of the database names with inner TLS.
 	Database *Handler
@@ -141,7 +144,8 @@ func (m *Mux) serve(ctx context.Context, c net.Conn, override *tls.Config) (Hell
 
 // route returns the handler for a hello and the name it was found by.
 func (m *Mux) route(h Hello) (string, *Handler) {
-	if m.Kube != nil && IsKubeServerName(h.ServerName) {
+	legacy := m.KubeLegacy && strings.HasPrefix(h.ServerName, KubeLegacyPrefix)
+	if m.Kube != nil && (legacy || strings.HasPrefix(h.ServerName, KubePrefix)) {
 		return "", m.Kube
 	}
 	names := h.ALPN
@@ -200,22 +204,23 @@ func (m *Mux) handshake(ctx context.Context, c net.Conn, cfg *tls.Config, info *
 	if err != nil {
 		return nil, fmt.Errorf("client certificate: %w", err)
 	}
-	if id.PinnedIP != "" {
-		if err := pinnedTo(id.PinnedIP, info.Client); err != nil {
-			return nil, err
-		}
+	if err := Pinned(id, info.Client); err != nil {
+		return nil, err
 	}
 	info.Certificate, info.Identity = certs[0], id
 	return tc, nil
 }
 
-// pinnedTo refuses a client at addr whose certificate is pinned to the address
-// ip. Port 0 marks an address that is not certain (docs/protocol.md, "Server half
-// details").
-func pinnedTo(ip string, addr net.Addr) error {
+// Pinned refuses a client at addr whose certificate is pinned to another address.
+// Port 0 marks an address that is not certain (docs/protocol.md, "Server half
+// details"). A Mux asks by itself for the certificates of its own handshakes.
+func Pinned(id identity.Identity, addr net.Addr) error {
+	if id.PinnedIP == "" {
+		return nil
+	}
 	host, port, err := net.SplitHostPort(addr.String())
 	switch {
-	case err != nil || !net.ParseIP(ip).Equal(net.ParseIP(host)):
+	case err != nil || !net.ParseIP(id.PinnedIP).Equal(net.ParseIP(host)):
 		return ErrPinnedIP
 	case port == "0":
 		return ErrPinnedPort

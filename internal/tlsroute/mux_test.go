@@ -61,7 +61,7 @@ func newMux(t testing.TB, confirmSSH bool) *muxFixture {
 	auth.Forward = true
 	ssh := answer("ssh")
 	ssh.TLS = sshTLS
-	m := &tlsroute.Mux{TLS: webTLS, InnerTLS: inner, Kube: &kube, Database: &db, Routes: map[string]tlsroute.Handler{
+	m := &tlsroute.Mux{TLS: webTLS, InnerTLS: inner, Kube: &kube, KubeLegacy: true, Database: &db, Routes: map[string]tlsroute.Handler{
 		tlsroute.ALPNSSH: ssh, tlsroute.ALPNAuthPrefix: auth,
 		tlsroute.ALPNHTTP1: answer("web"), tlsroute.ALPNHTTP2: answer("web"),
 		tlsroute.ALPNReverseTunnel: answer("agent"), tlsroute.ALPNTCP: answer("tcp"),

@@ -49,8 +49,9 @@ const mysqlVersionPrefix = ALPNMySQL + "-"
 // (RFC 7301, section 3.1).
 const maxALPN = 255
 
-// KubePrefix is the SNI label that routes to Kubernetes; KubeFallback stands
-// in where the proxy's host is unknown or an IP address.
+// KubePrefix is the SNI label that routes to Kubernetes, KubeLegacyPrefix another
+// that old proxies knew; KubeFallback stands in where the proxy's host is unknown or
+// an IP address.
 const (
 	KubePrefix       = "kube-teleport-proxy-alpn."
 	KubeLegacyPrefix = "kube."
@@ -134,9 +135,4 @@ func KubeServerName(addr string) string {
 		return KubeFallback
 	}
 	return KubePrefix + host
-}
-
-// IsKubeServerName reports whether an SNI routes to Kubernetes.
-func IsKubeServerName(sni string) bool {
-	return strings.HasPrefix(sni, KubePrefix) || strings.HasPrefix(sni, KubeLegacyPrefix)
 }

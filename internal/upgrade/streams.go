@@ -70,6 +70,11 @@ func IsStream(c net.Conn) bool {
 func (s *stream) RemoteAddr() net.Addr { return s.remote }
 func (s *stream) CloseWrite() error    { return conn.CloseWrite(s.Conn) }
 
+// NetConn returns the connection beneath, so that conn.Abort gets at the socket: a
+// client that takes the end of the carrier for that of the stream, as many do, is
+// not to see an orderly one. Close is still to be called then.
+func (s *stream) NetConn() net.Conn { return s.Conn }
+
 func (s *stream) Close() error {
 	s.once.Do(func() {
 		s.err = s.Conn.Close()

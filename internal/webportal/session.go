@@ -142,8 +142,12 @@ func (p *Portal) cookieName(kind string) string {
 // setCookie sets a cookie for as long as the browser runs, or for so long. A
 // negative lifetime deletes it.
 func (p *Portal) setCookie(w http.ResponseWriter, kind, value string, lifetime time.Duration) {
+	age := int(lifetime / time.Second)
+	if lifetime < 0 { // and 0 says nothing of its end
+		age = -1
+	}
 	http.SetCookie(w, &http.Cookie{
-		Name: p.cookieName(kind), Value: value, MaxAge: int(lifetime / time.Second),
+		Name: p.cookieName(kind), Value: value, MaxAge: age,
 		Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }
