@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"testing"
+	"time"
 )
 
 // service is a small TCP server of the test itself, behind the cluster.
@@ -76,6 +78,18 @@ var services = map[string]*shared[*service]{
 }
 
 var politeHeard = make(chan string, 1)
+
+// heardPolitely is what the polite service has heard.
+func heardPolitely(t testing.TB) string {
+	t.Helper()
+	select {
+	case got := <-politeHeard:
+		return got
+	case <-time.After(patience):
+		t.Fatal("the server heard no end")
+		return ""
+	}
+}
 
 // silent is an SSH node that takes connections and says nothing.
 var silent = newService(func(c *net.TCPConn) {

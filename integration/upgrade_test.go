@@ -293,7 +293,7 @@ func TestUpgradeTestMistakes(t *testing.T) {
 			io.WriteString(raw, "SSH-2.0-OpenSSH_9.2\r\n")
 			io.Copy(io.Discard, raw)
 		}), nil, "tls", ""},
-		{"expired", tlsServer(t, expired), nil, "tls", "--insecure"},
+		{"expired", tlsServer(t, expired), nil, "tls", "has to be renewed there"},
 		{"wrong name", at("localhost", tlsServer(t, foreign)), []string{"--ca-file", foreignCA}, "tls", "check the address"},
 		{"wrong name, insecure", at("localhost", tlsServer(t, foreign)), []string{"--insecure"}, "raw", "nothing here is an access proxy"},
 	} {

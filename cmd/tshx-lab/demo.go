@@ -59,7 +59,7 @@ func (c *demoCmd) Run(ctx context.Context, env *Env, cli *CLI) error {
 	d.way(ctx, "home", l.Addr, "Directly: tshx speaks TLS to the proxy and names the service by ALPN.")
 	d.way(ctx, "home-balancer", l.BalancerAddr, "Through a balancer that ends TLS: tshx tunnels through a WebSocket upgrade.")
 	switch {
-	case ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case interrupted(ctx):
 		return errors.New("interrupted")
 	case d.failed > 0:
 		d.say("\n%d of %d steps failed.", d.failed, d.steps)
@@ -103,6 +103,9 @@ func (d *demo) say(format string, a ...any) { fmt.Fprintf(d.env.Stdout, format+"
 
 // way shows all services by one address.
 func (d *demo) way(ctx context.Context, home, addr, title string) {
+	if interrupted(ctx) {
+		return
+	}
 	d.say("\n%s", title)
 	if err := d.login(home, addr); err != nil {
 		d.failed++
@@ -153,12 +156,22 @@ func (d *demo) login(home, addr string) error {
 	return errors.Join(err, d.lab.WriteWebCA(w.ca()))
 }
 
+// interrupted reports whether the user has seen enough. The end of demoTimeout is
+// a failure.
+func interrupted(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
+
 // step runs one part and prints what it has to say.
 func (d *demo) step(ctx context.Context, name string, run func(context.Context) (string, error)) {
+	if interrupted(ctx) {
+		return
+	}
 	d.steps++
 	began := time.Now()
 	text, err := run(ctx)
 	if err != nil {
+		if interrupted(ctx) {
+			return
+		}
 		d.failed++
 		d.say("  %-10s FAILED after %s: %v", name, took(began), err)
 		return

@@ -39,7 +39,7 @@ type CLI struct {
 	Up    upCmd    `cmd:"" help:"Run a proxy with backends until interrupted, and write a login for it."`
 	Agent agentCmd `cmd:"" help:"Serve what the proxy cannot reach, through a connection that this makes to it."`
 	Link  linkCmd  `cmd:"" help:"Print a link to the page of a running lab, which signs a browser in once."`
-	Demo  demoCmd  `cmd:"" help:"Show ssh, a database, a TCP service and Kubernetes through tshx, directly and through a balancer."`
+	Demo  demoCmd  `cmd:"" help:"Show ssh, a database, apps, Kubernetes, AWS and an agent through tshx, directly and through a balancer."`
 }
 
 const description = `A small access-proxy cluster on loopback, to try tshx against without a real one. Whoever can read its home directory gets a shell as you; it is for this machine only.`

@@ -296,6 +296,35 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// cancelAt is an output that ends a context at a word.
+type cancelAt struct {
+	bytes.Buffer
+	word   string
+	cancel context.CancelFunc
+}
+
+func (c *cancelAt) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), c.word) {
+		c.cancel()
+	}
+	return c.Buffer.Write(p)
+}
+
+// Who interrupts the demonstration does not hear of all that has not been shown.
+func TestDemoInterrupted(t *testing.T) {
+	no, err := exec.LookPath("false")
+	if err != nil {
+		t.Skip("needs a program that fails")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stdout, stderr := &cancelAt{word: "Directly", cancel: cancel}, new(bytes.Buffer)
+	code := run(ctx, &Env{Stdout: stdout, Stderr: stderr}, []string{"demo", "--tshx", no})
+	if code != exitFailure || strings.Contains(stdout.String(), "FAILED") || strings.Contains(stdout.String(), "Through a balancer") || stderr.String() != "tshx-lab: interrupted\n" {
+		t.Errorf("code %d, %s:\n%s", code, stderr, stdout)
+	}
+}
+
 // A tshx that does nothing makes every step fail, with a reason each.
 func TestDemoFails(t *testing.T) {
 	no, err := exec.LookPath("false")

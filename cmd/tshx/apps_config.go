@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"text/tabwriter"
 
 	"tshx/internal/dbproxy"
 	"tshx/internal/plain"
@@ -98,16 +97,14 @@ func (a *app) trouble() string {
 }
 
 func (c *appConfig) text() string {
-	var b strings.Builder
-	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	var t table
 	for _, row := range [][2]string{
 		{"Name", c.Name}, {"URI", c.URI}, {"CA", c.CA}, {"Cert", c.Cert}, {"Key", c.Key},
 		{"AWS role", c.AWSRoleARN}, {"Azure identity", c.AzureIdentity}, {"GCP account", c.GCPServiceAccount},
 	} {
 		if row[1] != "" {
-			cells(tw, row[0]+":", row[1])
+			t.row(row[0]+":", row[1])
 		}
 	}
-	tw.Flush()
-	return b.String()
+	return t.String()
 }

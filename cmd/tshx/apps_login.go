@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"strings"
 
@@ -13,6 +14,7 @@ type appsLoginCmd struct {
 	AWSRole           string `name:"aws-role" placeholder:"ARN|NAME" help:"Demand that the certificate is for this role."`
 	AzureIdentity     string `placeholder:"ID|NAME" help:"Demand that the certificate is for this identity."`
 	GCPServiceAccount string `name:"gcp-service-account" placeholder:"ADDRESS|NAME" help:"Demand that the certificate is for this account."`
+	TargetPort        uint16 `name:"target-port" placeholder:"PORT" help:"Demand that the certificate is for this port of a TCP application with several."`
 	Quiet             bool   `short:"q" help:"Print nothing if all is well."`
 	Name              string `arg:"" help:"Name of the application in the cluster."`
 }
@@ -53,7 +55,12 @@ func (c *appsLoginCmd) demand(a *app) error {
 			return &otherAccountError{a, "--" + want.flag, want.value, want.has}
 		}
 	}
-	return nil
+	if c.TargetPort == 0 {
+		return nil
+	}
+	read := func() (*tls.Certificate, error) { return a.AppCert(a.Name) }
+	_, err := forTarget(c.TargetPort, a.title(), a.RenewCommand(profile.KindApp, a.Name), read)()
+	return err
 }
 
 // sameAccount reports whether asked is has, or its short form, as tsh takes both:

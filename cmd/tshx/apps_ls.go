@@ -2,8 +2,6 @@ package main
 
 import (
 	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"tshx/internal/profile"
@@ -71,17 +69,15 @@ func newListedApp(s profile.CertStatus) listedApp {
 }
 
 func listApps(w io.Writer, list []listedApp, now time.Time) error {
-	var b strings.Builder
-	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	cells(tw, "NAME", "PUBLIC ADDRESS", "CLOUD", "AS", "CLUSTER", "TIME LEFT")
+	var t table
+	t.row("NAME", "PUBLIC ADDRESS", "CLOUD", "AS", "CLUSTER", "TIME LEFT")
 	for _, a := range list {
 		left := a.problem
 		if left == "" && a.Expires != nil {
 			left = profile.RoundAge(a.Expires.Sub(now))
 		}
 		row := []string{a.Name, a.PublicAddr, a.cloud, a.as, a.Cluster, left}
-		cells(tw, orDash(row)...)
+		t.row(orDash(row)...)
 	}
-	tw.Flush()
-	return printText(w, b.String())
+	return printText(w, t.String())
 }

@@ -163,7 +163,7 @@ func TestAppsMistakes(t *testing.T) {
 		code   int
 		want   string // part of the line
 	}{
-		{"nearest name", nil, "apps login helo", exitLogin, `app "helo" certificate not found, did you mean "hello"? (there are amazon, hello); run: tsh apps login helo`},
+		{"nearest name", nil, "apps login helo", exitLogin, `app "helo" certificate not found, did you mean "hello"? (there are amazon, hello); if not, run: tsh apps login helo`},
 		{"nearest name, config", nil, "apps config helo", exitLogin, `did you mean "hello"?`},
 		{"other cluster", nil, "apps config hello -c leaf", exitLogin, `there is one for --cluster=lab.example.com`},
 		{"several", nil, "apps config", exitUsage, "name an app; there are amazon, hello"},

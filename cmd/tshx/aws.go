@@ -51,6 +51,9 @@ func (c *awsCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	if program.Signalled(ctx) { // aws has not heard of it
 		return childExit(program.ExitInterrupted)
 	}
+	if names := cloudAppNames(apps); inv.noProfile(env, names) {
+		warn(env, "of several apps each is a profile: add --profile NAME, one of %s", some(names))
+	}
 	return l.awsBehind(ctx, env, inv, apps, path)
 }
 
@@ -161,6 +164,14 @@ func (inv awsInvocation) local() bool {
 	return inv.args[last] == "help" && !slices.ContainsFunc(inv.args[:last], func(arg string) bool {
 		return strings.HasPrefix(arg, "-") || strings.Contains(arg, "/")
 	})
+}
+
+// noProfile reports whether aws is run with several apps, and not told which: it
+// would only say that it has no credentials.
+func (inv awsInvocation) noProfile(env *Env, apps []string) bool {
+	named := func(arg string) bool { return arg == "--profile" || strings.HasPrefix(arg, "--profile=") }
+	return len(apps) > 1 && inv.program == "aws" && !slices.ContainsFunc(inv.args, named) &&
+		!slices.Contains(apps, env.Getenv("AWS_PROFILE")) && !slices.Contains(apps, env.Getenv("AWS_DEFAULT_PROFILE"))
 }
 
 // noAWSError says that the AWS CLI is not installed.

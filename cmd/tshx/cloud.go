@@ -19,6 +19,9 @@ import (
 // cloudNames are the clouds for people.
 var cloudNames = map[string]string{cloudAWS: "AWS", cloudAzure: "Azure", cloudGCP: "Google Cloud"}
 
+// cloudFlags are those of tsh's by which the certificate for an app says as whom.
+var cloudFlags = map[string]string{cloudAWS: "--aws-role=ROLE", cloudAzure: "--azure-identity=ID", cloudGCP: "--gcp-service-account=ACCOUNT"}
+
 // cloudApp is an app of the login that is the API of a cloud.
 type cloudApp struct {
 	Name    string
@@ -50,7 +53,7 @@ func (l *login) cloudApp(cloud, name string) (cloudApp, error) {
 	}
 	leaf, err := a.cert()
 	if err != nil {
-		return a, err
+		return a, l.missingOf(cloud, name, err)
 	}
 	id, err := identity.FromCertificate(leaf.Leaf)
 	if err != nil {
@@ -114,9 +117,25 @@ func (l *login) cloudApps(cloud string, names []string) ([]cloudApp, error) {
 	case first != nil:
 		return nil, first
 	}
-	missing := l.noApps("tsh apps login NAME")
+	missing := l.noApps("tsh apps login NAME " + cloudFlags[cloud])
 	missing.What = cloudNames[cloud] + " app certificate"
 	return nil, missing
+}
+
+// missingOf has the error of an app that there is no certificate for name those of
+// its cloud only, and say how to get one.
+func (l *login) missingOf(cloud, name string, err error) error {
+	var missing *profile.CertError
+	if !errors.As(err, &missing) || missing.Problem != profile.Missing {
+		return err
+	}
+	of := *missing
+	of.Names = slices.DeleteFunc(slices.Clone(of.Names), func(other string) bool { return !l.mayBe(cloud, other) })
+	of.Nearest = profile.Nearest(name, of.Names)
+	if l.IdentityFile == "" { // else it is another identity file that is needed
+		of.Renew += " " + cloudFlags[cloud]
+	}
+	return &of
 }
 
 // mayBe reports whether an app whose certificate cannot be used is of the cloud, as
@@ -148,7 +167,7 @@ func (l *login) newCloudProxy(env *Env, apps []cloudApp, certs []func() (*tls.Ce
 
 // noSocket refuses --listen with the path of a socket.
 func (f *listenFlags) noSocket(clients string) error {
-	if _, socket := localproxy.SocketPath(string(f.Listen)); socket {
+	if _, socket := localproxy.SocketPath(f.Listen); socket {
 		return program.Usagef("--listen %s: %s cannot use a socket; leave it out, or name a port", f.Listen, clients)
 	}
 	return nil

@@ -4,11 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
-
-	"tshx/internal/plain"
 )
 
 // dbCmd are the commands about databases other than the listener, which is
@@ -60,21 +57,6 @@ func orDash(texts []string) []string {
 		}
 	}
 	return texts
-}
-
-// widest is the most characters of a cell that others are in line with.
-const widest = 60
-
-// cells writes one row of a table of texts from anywhere. All but the last one
-// are cut to widest.
-func cells(w io.Writer, texts ...string) {
-	for i, text := range texts {
-		texts[i] = plain.Copyable(text)
-		if r := []rune(texts[i]); i < len(texts)-1 && len(r) > widest {
-			texts[i] = string(r[:widest-1]) + "…"
-		}
-	}
-	fmt.Fprintln(w, strings.Join(texts, "\t"))
 }
 
 // printText writes the answer.

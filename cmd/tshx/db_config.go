@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"tshx/internal/plain"
 )
@@ -52,18 +51,16 @@ func (c *dbConfigCmd) Run(env *Env, g *Globals) error {
 }
 
 func (c *dbConfig) text() string {
-	var b strings.Builder
-	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	var t table
 	for _, row := range [][2]string{
 		{"Name", c.Name}, {"Host", c.Host}, {"Port", strconv.Itoa(c.Port)}, {"User", c.User}, {"Database", c.Database},
 		{"CA", c.CA}, {"Cert", c.Cert}, {"Key", c.Key},
 	} {
 		if row[1] != "" {
-			cells(tw, row[0]+":", row[1])
+			t.row(row[0]+":", row[1])
 		}
 	}
-	tw.Flush()
-	return b.String()
+	return t.String()
 }
 
 type dbEnvCmd struct {

@@ -39,7 +39,7 @@ func (c *dbLoginCmd) Run(env *Env, g *Globals) error {
 		return err
 	}
 	if err := f.Write(path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return fmt.Errorf("write %s: %w", path, bare(err))
 	}
 	return printText(env.Stdout, fmt.Sprintf("file: %s\nsection: %s\nconnect: %s\n%s",
 		plain.Copyable(path), plain.Copyable(f.Section), plain.Copyable(dbproxy.Quote(f.Use)), needs))

@@ -3,8 +3,6 @@ package main
 import (
 	"io"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"tshx/internal/profile"
@@ -78,17 +76,15 @@ func newListedDB(s profile.CertStatus) listedDB {
 }
 
 func listText(w io.Writer, list []listedDB, now time.Time) error {
-	var b strings.Builder
-	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	cells(tw, "NAME", "PROTOCOL", "USER", "DATABASE", "CLUSTER", "TIME LEFT")
+	var t table
+	t.row("NAME", "PROTOCOL", "USER", "DATABASE", "CLUSTER", "TIME LEFT")
 	for _, db := range list {
 		left := db.problem
 		if left == "" && db.Expires != nil {
 			left = profile.RoundAge(db.Expires.Sub(now))
 		}
 		row := []string{db.Name, db.Protocol, db.User, db.Database, db.Cluster, left}
-		cells(tw, orDash(row)...)
+		t.row(orDash(row)...)
 	}
-	tw.Flush()
-	return printText(w, b.String())
+	return printText(w, t.String())
 }

@@ -36,12 +36,12 @@ func (f *listenFlags) outlets(ctx context.Context, env *Env) (_ *outlets, err er
 		}
 	}()
 	if f.PortFile != "" {
-		if o.portFile, err = ready.NewFile(string(f.PortFile)); err != nil {
+		if o.portFile, err = ready.NewFile(f.PortFile); err != nil {
 			return nil, fmt.Errorf("--port-file %s: %w", f.PortFile, bare(err))
 		}
 	}
 	if f.ReadyFD != nil {
-		if string(f.Events) == fmt.Sprintf("fd:%d", *f.ReadyFD) {
+		if f.Events == fmt.Sprintf("fd:%d", *f.ReadyFD) {
 			return nil, program.Usagef("--ready-fd and --events cannot share descriptor %d", *f.ReadyFD)
 		}
 		if o.readyFD, err = ready.OpenFD(*f.ReadyFD); err != nil {
@@ -49,7 +49,7 @@ func (f *listenFlags) outlets(ctx context.Context, env *Env) (_ *outlets, err er
 		}
 	}
 	if f.Events != "" {
-		out, err := openEvents(ctx, env, string(f.Events))
+		out, err := openEvents(ctx, env, f.Events)
 		if err != nil {
 			return nil, err
 		}

@@ -80,7 +80,25 @@ func explain(err error) string {
 	if h := hint(err); h != "" {
 		line += "; " + h
 	}
-	return plain.Line(line, 0)
+	return plain.Line(bounded(line), 0)
+}
+
+// longestWord is the most bytes of a word in an error: no name, path or URL of good
+// faith comes near it, and what to do stands behind it.
+const longestWord = 512
+
+// bounded is line with what is left of words that are too long.
+func bounded(line string) string {
+	if len(line) <= longestWord {
+		return line
+	}
+	words := strings.Fields(line)
+	for i, word := range words {
+		if len(word) > longestWord {
+			words[i] = strings.ToValidUTF8(word[:64], "") + "..."
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // hint says what to do about an error, for those that do not say it themselves.
@@ -159,8 +177,12 @@ func alertHint(number uint8) string {
 
 func trustHint(e error) string {
 	var unknown x509.UnknownAuthorityError
-	if errors.As(e, &unknown) {
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(e, &unknown):
 		return "give its CA with --ca-file, or skip the check with --insecure"
+	case errors.As(e, &invalid) && invalid.Reason == x509.Expired:
+		return "it has to be renewed there, or the clock of this machine is wrong; --insecure skips the check"
 	}
 	return "check the address; --insecure skips the check"
 }

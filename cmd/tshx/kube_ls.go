@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"tshx/internal/kubeconfig"
@@ -111,9 +110,8 @@ func newListedKube(s profile.CertStatus, contexts []listedContext) listedKube {
 }
 
 func listKubes(w io.Writer, list []listedKube, now time.Time) error {
-	var b strings.Builder
-	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	cells(tw, "NAME", "USERS", "GROUPS", "CLUSTER", "CONTEXT", "SELECTED", "TIME LEFT")
+	var t table
+	t.row("NAME", "USERS", "GROUPS", "CLUSTER", "CONTEXT", "SELECTED", "TIME LEFT")
 	for _, k := range list {
 		context, selected, left := "", "", k.problem
 		if k.Context != nil {
@@ -126,8 +124,7 @@ func listKubes(w io.Writer, list []listedKube, now time.Time) error {
 			left = profile.RoundAge(k.Expires.Sub(now))
 		}
 		row := []string{k.Name, strings.Join(k.Users, ","), strings.Join(k.Groups, ","), k.Cluster, context, selected, left}
-		cells(tw, orDash(row)...)
+		t.row(orDash(row)...)
 	}
-	tw.Flush()
-	return printText(w, b.String())
+	return printText(w, t.String())
 }

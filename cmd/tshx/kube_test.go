@@ -136,7 +136,7 @@ func TestKubeMistakes(t *testing.T) {
 		code   int
 		want   []string // parts of the line
 	}{
-		{"nearest name", nil, "kube login dem", exitLogin, []string{`kube cluster "dem" certificate not found, did you mean "demo"? (there are demo, other); run: tsh kube login dem`}},
+		{"nearest name", nil, "kube login dem", exitLogin, []string{`kube cluster "dem" certificate not found, did you mean "demo"? (there are demo, other); if not, run: tsh kube login dem`}},
 		{"other cluster", nil, "kube login demo -c leaf", exitLogin, []string{`there is one for --cluster=lab.example.com`, "tsh kube login --cluster=leaf demo"}},
 		{"no certificates", func(t *testing.T, k *kubeLab) { os.RemoveAll(k.paths.KindDir(profile.KindKube)) },
 			login, exitLogin, []string{`kube cluster "demo" certificate not found`, "tsh kube login demo"}},

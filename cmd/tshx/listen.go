@@ -19,13 +19,13 @@ import (
 type listenFlags struct {
 	Port           *uint16   `short:"p" placeholder:"PORT" help:"Local port, 0 for a free one. Default: always the same one for the same resource."`
 	PortRange      portRange `placeholder:"LOW-HIGH" default:"20000-29999" env:"TSHX_PORT_RANGE" help:"Where the default port is taken from; off for a free one each time. Default: ${default}."`
-	Listen         word      `placeholder:"HOST[:PORT]|unix:PATH" help:"Local address, or a socket. Default: 127.0.0.1."`
+	Listen         string    `placeholder:"HOST[:PORT]|unix:PATH" help:"Local address, or a socket. Default: 127.0.0.1."`
 	Anywhere       bool      `name:"insecure-listen-anywhere" help:"Allow --listen on an address that other machines reach. Whoever connects acts as you."`
 	AnyLocalUser   bool      `name:"allow-any-local-user" help:"Let other users of this machine connect too. Whoever connects acts as you."`
 	Warm           *int      `placeholder:"N" help:"Connections to the proxy kept ready for clients to come, 0 for none. Default: by the kind of resource."`
-	PortFile       word      `placeholder:"FILE" help:"File that holds the port, or the path of the socket, while tshx listens."`
+	PortFile       string    `placeholder:"FILE" help:"File that holds the port, or the path of the socket, while tshx listens."`
 	ReadyFD        *int      `name:"ready-fd" placeholder:"N" help:"Descriptor that gets the address in one line once tshx listens."`
-	Events         word      `placeholder:"FILE|fd:N" help:"Write what happens there, as lines of JSON."`
+	Events         string    `placeholder:"FILE|fd:N" help:"Write what happens there, as lines of JSON."`
 	ExitWithParent bool      `name:"exit-with-parent" help:"End when the process that started tshx has ended."`
 
 	// Format is how to announce the address. Command is what to run beside the
@@ -48,19 +48,6 @@ func (a *listenArgs) serve(ctx context.Context, env *Env, s *service) error {
 	f := a.listenFlags
 	f.Format, f.Command = a.Format, a.Command
 	return f.serve(ctx, env, s)
-}
-
-// word is the value of a flag that is not empty if it is given: an empty one is
-// most likely a variable that the caller's shell does not know.
-type word string
-
-// UnmarshalText takes what is not empty.
-func (w *word) UnmarshalText(text []byte) error {
-	if len(text) == 0 {
-		return errors.New("the value is empty")
-	}
-	*w = word(text)
-	return nil
 }
 
 // command returns the command to run, without the dashes that begin it.
@@ -101,7 +88,7 @@ func (f *listenFlags) listen(env *Env, resource []string) (net.Listener, error) 
 // address returns what to listen on: a whole address if named is set, otherwise
 // a host.
 func (f *listenFlags) address() (addr string, named bool, err error) {
-	listen := string(f.Listen)
+	listen := f.Listen
 	path, isSocket := localproxy.SocketPath(listen)
 	host := "127.0.0.1"
 	switch h, port, err := net.SplitHostPort(listen); {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -70,16 +71,17 @@ func testEnv() (*Env, *bytes.Buffer) {
 	return env, &talk
 }
 
-// freeRange returns a range around ports that are free, most likely.
+// freeRange returns a range of one free port, below those that systems give out by
+// themselves.
 func freeRange(t *testing.T) portRange {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		p := uint16(10000 + rand.IntN(22000))
+		if ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(p)))); err == nil {
+			ln.Close()
+			return portRange{p, p}
+		}
 	}
-	defer ln.Close()
-	p := uint16(ln.Addr().(*net.TCPAddr).Port)
-	return portRange{p, p}
 }
 
 func TestStablePort(t *testing.T) {

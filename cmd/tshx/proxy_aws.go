@@ -21,7 +21,7 @@ type proxyAWSCmd struct {
 	Cluster  string   `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"Cluster of the applications. Default: the profile's."`
 	App      []string `placeholder:"NAME" help:"AWS application. May be repeated: then each is a profile of an AWS configuration. Default: the only one there is."`
 	Endpoint bool     `name:"endpoint-url" short:"e" help:"Listen as an AWS endpoint, for programs that know no forward proxy: aws --endpoint-url URL."`
-	Exec     word     `placeholder:"PROGRAM" help:"Run this, such as a shell, with the environment set, and end with it."`
+	Exec     string   `placeholder:"PROGRAM" help:"Run this, such as a shell, with the environment set, and end with it."`
 	listenFlags
 	Format  string   `short:"f" enum:"auto,unix,powershell,command-prompt,text,json,athena-odbc,athena-jdbc" default:"auto" help:"How to announce the environment: by lines of a shell (unix, powershell or command-prompt), as text, as json, or as settings of the drivers for Athena (athena-odbc, athena-jdbc); auto is the shell that is usual here."`
 	Command []string `arg:"" optional:"" passthrough:"partial" help:"After --: run this command with the environment set and end with it; {addr}, {host}, {port}, {url} and {ca_file} in its arguments are replaced."`
@@ -40,7 +40,7 @@ func (c *proxyAWSCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	if len(apps) > 1 && (c.Format == formatAthenaJDBC || c.Format == formatAthenaODBC) {
+	if len(apps) > 1 && c.drivers() {
 		return program.Usagef("--format %s is for one app", c.Format)
 	}
 	return c.serve(ctx, env, c.service(env, l, apps))
@@ -56,12 +56,22 @@ func (c *proxyAWSCmd) complete() error {
 		if len(c.Command) > 0 {
 			return program.Usagef("--exec %s runs a program, and there is a command after --; use one", c.Exec)
 		}
-		c.listenFlags.Command = []string{"--", string(c.Exec)}
+		c.listenFlags.Command = []string{"--", c.Exec}
 	}
-	if c.Endpoint && (c.Format == formatAthenaJDBC || c.Format == formatAthenaODBC) {
+	switch {
+	case !c.drivers():
+	case c.Endpoint:
 		return program.Usagef("--format %s is for a forward proxy, without --endpoint-url", c.Format)
+	case len(c.listenFlags.Command) > 0:
+		return program.Usagef("standard output is the command's, so --format %s has no place", c.Format)
 	}
 	return c.noSocket("AWS clients")
+}
+
+// drivers reports whether the format is settings of drivers, which have no
+// environment.
+func (c *proxyAWSCmd) drivers() bool {
+	return c.Format == formatAthenaJDBC || c.Format == formatAthenaODBC
 }
 
 // service is the apps as something to listen for.
@@ -90,7 +100,11 @@ func (c *proxyAWSCmd) service(env *Env, l *login, apps []cloudApp) *service {
 // announce says how clients get in.
 func (c *proxyAWSCmd) announce(an *announcement, a *localAWS, apps []cloudApp, addr net.Addr) {
 	var intro strings.Builder
-	fmt.Fprintf(&intro, "%s: aws and others get there with this environment, as long as tshx runs.\n", upper(cloudTitle(cloudAWS, apps)))
+	clients := "aws and others get there with this environment"
+	if c.drivers() {
+		clients = "drivers for Athena get there with these settings"
+	}
+	fmt.Fprintf(&intro, "%s: %s, as long as tshx runs.\n", upper(cloudTitle(cloudAWS, apps)), clients)
 	for _, app := range apps {
 		line := plain.Copyable(app.As)
 		if len(apps) > 1 {
@@ -111,7 +125,7 @@ func (c *proxyAWSCmd) announce(an *announcement, a *localAWS, apps []cloudApp, a
 	switch {
 	case len(c.listenFlags.Command) > 0: // which gets it by its environment: no secret is shown
 		unsetOthers(a.vars)
-	case c.Format == formatAthenaJDBC || c.Format == formatAthenaODBC:
+	case c.drivers():
 		an.Script = a.athena(c.Format, addr)
 	default:
 		an.Script = script(c.Format, a.vars)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -44,7 +45,7 @@ func (c *proxyGCPCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 type proxyTokenCmd struct {
 	Cluster string `short:"c" placeholder:"NAME" env:"TELEPORT_CLUSTER,TELEPORT_SITE" help:"Cluster of the application. Default: the profile's."`
 	App     string `placeholder:"NAME" help:"Application that is an account of the cloud. Default: the only one there is."`
-	Exec    word   `placeholder:"PROGRAM" help:"Run this, such as a shell, with the environment set, and end with it."`
+	Exec    string `placeholder:"PROGRAM" help:"Run this, such as a shell, with the environment set, and end with it."`
 	listenFlags
 	Format  string   `short:"f" enum:",unix,powershell,command-prompt,text,json" default:"" help:"How to announce the environment: by lines of a shell (unix, powershell or command-prompt), as text, or as json. Default: the shell that is usual here."`
 	Command []string `arg:"" optional:"" passthrough:"partial" help:"After --: run this command with the environment set and end with it; {addr}, {host}, {port}, {url} and {ca_file} in its arguments are replaced."`
@@ -57,7 +58,7 @@ func (c *proxyTokenCmd) run(ctx context.Context, env *Env, g *Globals, cloud tok
 		if len(c.Command) > 0 {
 			return program.Usagef("--exec %s runs a program, and there is a command after --; use one", c.Exec)
 		}
-		c.listenFlags.Command = []string{"--", string(c.Exec)}
+		c.listenFlags.Command = []string{"--", c.Exec}
 	}
 	if err := c.noSocket(cloud.clients); err != nil {
 		return err
@@ -163,9 +164,12 @@ func (p *localCloud) prepare(env *Env, l *login, cloud tokenCloud, app cloudApp)
 	if p.dir, err = privateDir(env, cloud.name); err != nil {
 		return err
 	}
-	p.keep = filepath.Join(p.dir, "config")
-	if l.Dir != "" {
+	if p.keep = filepath.Join(p.dir, "config"); l.Dir != "" {
 		p.keep = filepath.Join(absolute(l.Dir), cloud.name, l.Cluster, app.Name)
+	}
+	if err := writable(p.keep); err != nil && l.Dir != "" { // the programs would say nothing that helps
+		warn(env, "what %s remembers goes when tshx ends: %v", cloud.programs[0], err)
+		p.keep = filepath.Join(p.dir, "config")
 	}
 	if err := os.MkdirAll(p.keep, 0o700); err != nil {
 		return err
@@ -173,6 +177,19 @@ func (p *localCloud) prepare(env *Env, l *login, cloud tokenCloud, app cloudApp)
 	p.ca = filepath.Join(p.dir, "ca.pem")
 	own := []string{env.Getenv(cloud.bundle), env.Getenv("REQUESTS_CA_BUNDLE"), env.Getenv("CURL_CA_BUNDLE"), env.Getenv("SSL_CERT_FILE")}
 	return os.WriteFile(p.ca, append(p.CA(), systemCAs(own...)...), 0o600)
+}
+
+// writable makes a directory, where there is none, and looks whether files can be
+// made in it.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".tshx-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // systemCAs returns the CAs that programs trust without us: those of the first of

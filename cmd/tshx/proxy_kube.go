@@ -71,7 +71,7 @@ func (c *proxyKubeCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 // complete completes the flags of the listener.
 func (c *proxyKubeCmd) complete(env *Env) error {
 	c.listenFlags.Format, c.listenFlags.Command = c.Format, env.Command
-	if _, socket := localproxy.SocketPath(string(c.Listen)); socket {
+	if _, socket := localproxy.SocketPath(c.Listen); socket {
 		return program.Usagef("--listen %s: Kubernetes clients cannot use a socket; leave it out, or name a port", c.Listen)
 	}
 	if !c.Exec {

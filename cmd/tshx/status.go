@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"tshx/internal/profile"
@@ -192,19 +191,19 @@ func (t transport) String() string {
 }
 
 func (r *statusReport) text(w io.Writer, now time.Time) error {
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	cells(tw, "Proxy:", r.ProfileURL)
-	cells(tw, "User:", r.Username)
-	cells(tw, "Cluster:", r.Cluster)
-	cells(tw, "Roles:", strings.Join(r.Roles, ", "))
-	cells(tw, "Logins:", strings.Join(r.Logins, ", "))
-	cells(tw, "Transport:", r.Transport.String())
-	cells(tw)
-	cells(tw, "CERTIFICATE", "CLUSTER", "FOR", "TIME LEFT")
+	var t table
+	t.row("Proxy:", r.ProfileURL)
+	t.row("User:", r.Username)
+	t.row("Cluster:", r.Cluster)
+	t.row("Roles:", strings.Join(r.Roles, ", "))
+	t.row("Logins:", strings.Join(r.Logins, ", "))
+	t.row("Transport:", r.Transport.String())
+	t.row()
+	t.row("CERTIFICATE", "CLUSTER", "FOR", "TIME LEFT")
 	for _, c := range r.Certificates {
-		cells(tw, strings.TrimSpace(c.Kind+" "+c.Name), c.Cluster, c.purpose(), c.left(now))
+		t.row(strings.TrimSpace(c.Kind+" "+c.Name), c.Cluster, c.purpose(), c.left(now))
 	}
-	return tw.Flush()
+	return printText(w, t.String())
 }
 
 func (c certReport) purpose() string {

@@ -118,10 +118,20 @@ func (t *upgradeTarget) login(env *Env, g *Globals) error {
 	return nil
 }
 
-// proxyAddress reads HOST, HOST:PORT or the URL of a proxy.
+// proxyAddress reads HOST, HOST:PORT or what browsers show of a proxy: the URL of
+// any page.
 func proxyAddress(arg string) (string, error) {
-	addr, _ := strings.CutPrefix(arg, "https://")
-	addr = strings.TrimSuffix(addr, "/")
+	addr := arg
+	if scheme, rest, ok := strings.Cut(arg, "://"); ok {
+		if !strings.EqualFold(scheme, "https") {
+			return "", program.Usagef("%q: the web address of a proxy begins with https://", arg)
+		}
+		addr = rest
+	}
+	if page := strings.IndexAny(addr, "/?#"); page >= 0 {
+		addr = addr[:page]
+	}
+	bracket := strings.HasPrefix(addr, "[")
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		host, port = addr, ""
@@ -138,9 +148,9 @@ func proxyAddress(arg string) (string, error) {
 	}
 	_, bad := netip.ParseAddr(host)
 	n, noPort := strconv.ParseUint(port, 10, 16)
-	odd := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("/@?[] ", r) }
+	odd := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("@[] ", r) }
 	switch {
-	case host == "", strings.ContainsFunc(host, odd), bad != nil && (strings.Contains(host, ":") || strings.HasPrefix(arg, "[")):
+	case host == "", strings.ContainsFunc(host, odd), bad != nil && (strings.Contains(host, ":") || bracket):
 		return "", program.Usagef("%q is no HOST or HOST:PORT", arg)
 	case err == nil && (noPort != nil || n == 0):
 		return "", program.Usagef("%q: %q is no port", arg, port)

@@ -37,15 +37,25 @@ func upgradeAdvice(r *survey.Report, wish survey.Wish, use survey.Use) []string 
 	case byUpgrade.Works:
 		add("set " + upgrade.EnvRequired + "=yes: the upgrade works, but the test connection does not show that one is needed")
 	}
-	if r.Public != nil && r.Proxy == nil && r.Host == nil {
+	nothing := r.Public != nil && r.Proxy == nil && r.Host == nil
+	if nothing {
 		add("nothing here is an access proxy: check host and port")
 		add(hint(r.Check(survey.HTTP).Err))
 	}
-	add(hint(use.Err))
+	if !nothing || !refusedUpgrade(use.Err) { // else it would be of a balancer in front of a proxy
+		add(hint(use.Err))
+	}
 	if len(list) == 0 && r.Public == nil {
 		add("what listens there does no TLS: check that it is the proxy's web port, and what the firewalls on the way let pass")
 	}
 	return list
+}
+
+// refusedUpgrade reports whether err is what upgrades were answered.
+func refusedUpgrade(err error) bool {
+	_, one := errors.AsType[*upgrade.RefusedError](err)
+	_, both := errors.AsType[*upgrade.AttemptsError](err)
+	return one || both
 }
 
 // worksAdvice is what could be better where something works.

@@ -58,7 +58,10 @@ func TestProxyAddress(t *testing.T) {
 		"proxy.example.com": "proxy.example.com:443", "proxy.example.com:3080": "proxy.example.com:3080",
 		"https://proxy.example.com/": "proxy.example.com:443", "https://proxy.example.com:3080": "proxy.example.com:3080",
 		"127.0.0.1": "127.0.0.1:443", "::1": "[::1]:443", "[::1]": "[::1]:443", "[::1]:3080": "[::1]:3080",
-		"": "", "host:": "", "host:0": "", "host:70000": "", "host:web": "", "user@host": "", "host/path": "", "a:b:c": "", ":443": "",
+		"": "", "host:": "", "host:0": "", "host:70000": "", "host:web": "", "user@host": "",
+		"https://proxy.example.com:3080/web/login?redirect_uri=https://other:1/": "proxy.example.com:3080", "proxy.example.com/webapi/connectionupgrade": "proxy.example.com:443",
+		"HTTPS://proxy.example.com#top": "proxy.example.com:443", "https://": "", "https:///web": "", "ssh://host": "", "https://user@host/": "", "/web": "",
+		"a:b:c": "", ":443": "",
 		"http://host": "", "a b": "", "[::1": "", "::1]": "", "[host": "", "[host]": "", "a\x1b[2Jb": "", "a\u00a0b": "", "h:4 4": "", "[::1%lo]:1": "[::1%lo]:1",
 	} {
 		addr, err := proxyAddress(arg)

@@ -328,7 +328,7 @@ func TestMissingNames(t *testing.T) {
 	h.write(h.paths.Pair(LayoutV17, KindDB, "leaf.example.com", "billing").Cert, nil)
 	p := h.load()
 	for name, want := range map[string]string{
-		"ordres":  `database "ordres" certificate not found, did you mean "orders"? (there are orders, orders-test, pg); run: tsh db login ordres`,
+		"ordres":  `database "ordres" certificate not found, did you mean "orders"? (there are orders, orders-test, pg); if not, run: tsh db login ordres`,
 		"zzz":     `database "zzz" certificate not found (there are orders, orders-test, pg); run: tsh db login zzz`,
 		"billing": `database "billing" certificate not found (there are orders, orders-test, pg; there is one for --cluster=leaf.example.com); run: tsh db login billing`,
 		"it's $x": `database "it's $x" certificate not found (there are orders, orders-test, pg); run: tsh db login 'it'\''s $x'`,

@@ -77,7 +77,11 @@ type CertError struct {
 // Error is one line.
 func (e *CertError) Error() string {
 	text := e.What + " " + e.problem()
-	if e.Renew != "" {
+	switch {
+	case e.Renew == "":
+	case e.Problem == Missing && e.Nearest != "": // the command has the name as it was given
+		text += "; if not, run: " + e.Renew
+	default:
 		text += "; run: " + e.Renew
 	}
 	return plain.Line(text, 0)
@@ -106,12 +110,9 @@ func (e *CertError) problem() string {
 
 // others is the part of the text that helps to find the right one.
 func (e *CertError) others() string {
-	const most = 8
 	var hints []string
-	if n := len(e.Names); n > most {
-		hints = append(hints, fmt.Sprintf("there are %s and %d more", strings.Join(e.Names[:most], ", "), n-most))
-	} else if n > 0 {
-		hints = append(hints, "there are "+strings.Join(e.Names, ", "))
+	if len(e.Names) > 0 {
+		hints = append(hints, "there are "+some(e.Names, ", "))
 	}
 	if len(e.Clusters) > 0 {
 		hints = append(hints, "there is one for --cluster="+strings.Join(e.Clusters, " and --cluster="))
@@ -127,6 +128,15 @@ func (e *CertError) others() string {
 		return fmt.Sprintf(", did you mean %q?", e.Nearest) + text
 	}
 	return text
+}
+
+// some joins names, but not without end.
+func some(names []string, between string) string {
+	const most = 8
+	if n := len(names); n > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], between), n-most)
+	}
+	return strings.Join(names, between)
 }
 
 // timestamp is an absolute time for people, in UTC.

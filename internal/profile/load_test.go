@@ -157,7 +157,7 @@ func TestLoadFails(t *testing.T) {
 		{name: "unknown name", o: Options{Name: "other.test:3080"},
 			text: "not logged in to other.test (no profile for it in DIR); run: tsh login --proxy=other.test:3080", is: ErrNotLoggedIn},
 		{name: "misspelt name", o: Options{Name: "porxy.example.com"},
-			text: "not logged in to porxy.example.com (did you mean --proxy=proxy.example.com?); run: tsh login --proxy=porxy.example.com", is: ErrNotLoggedIn},
+			text: "not logged in to porxy.example.com (did you mean --proxy=proxy.example.com?); if not, run: tsh login --proxy=porxy.example.com", is: ErrNotLoggedIn},
 		{name: "broken YAML", change: func(t *testing.T, h *home) { config(h, "user: alice\ncluster: a: b\n") },
 			text: "profile: DIR/proxy.example.com.yaml: line 2: mapping values are not allowed in this context"},
 		{name: "broken YAML in the first line", change: func(t *testing.T, h *home) { config(h, "\tuser") },

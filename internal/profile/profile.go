@@ -268,11 +268,11 @@ func notLoggedIn(dir, host, port string) error {
 		return fmt.Errorf("%w (no home directory and no TELEPORT_HOME); run: %s", ErrNotLoggedIn, login)
 	case host == "" && len(names) > 0:
 		return fmt.Errorf("%w (no current profile in %s); choose one with --proxy=%s, or run: %s",
-			ErrNotLoggedIn, dir, strings.Join(names, ", --proxy="), login)
+			ErrNotLoggedIn, dir, some(names, ", --proxy="), login)
 	case host == "":
 		return fmt.Errorf("%w (no profile in %s); run: %s", ErrNotLoggedIn, dir, login)
 	case nearest != "":
-		return fmt.Errorf("%w to %s (did you mean --proxy=%s?); run: %s", ErrNotLoggedIn, host, nearest, login)
+		return fmt.Errorf("%w to %s (did you mean --proxy=%s?); if not, run: %s", ErrNotLoggedIn, host, nearest, login)
 	}
 	return fmt.Errorf("%w to %s (no profile for it in %s); run: %s", ErrNotLoggedIn, host, dir, login)
 }

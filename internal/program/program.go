@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -72,8 +74,11 @@ func Run(ctx context.Context, grammar any, s Spec, args []string) (err error) {
 	if out.err != nil {
 		return out.err
 	}
+	if err == nil {
+		err = noneEmpty(kctx)
+	}
 	if err != nil {
-		return usageOf(s.Name, err)
+		return usageOf(s.Name, kctx, err)
 	}
 	if s.Parsed != nil {
 		s.Parsed()
@@ -111,19 +116,64 @@ func (w *checked) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func usageOf(name string, err error) error {
-	help := name
+// noneEmpty refuses a value of the command line that is empty: most likely it is a
+// variable that the caller's shell does not know, and to go on without it would be
+// something else than was meant. What comes from the environment may be empty.
+func noneEmpty(kctx *kong.Context) error {
+	for _, p := range kctx.Path {
+		var value *kong.Value
+		var what string
+		switch {
+		case p.Flag != nil:
+			value, what = p.Flag.Value, "--"+p.Flag.Name
+		case p.Positional != nil && !p.Positional.IsSlice(): // words of another program may be empty
+			value, what = p.Positional, "<"+p.Positional.Name+">"
+		default:
+			continue
+		}
+		empty := value.Target.Kind() == reflect.String && value.Target.Len() == 0
+		if value.IsSlice() {
+			words, ok := value.Target.Interface().([]string)
+			empty = ok && (len(words) == 0 || slices.Contains(words, ""))
+		}
+		if empty {
+			return fmt.Errorf("%s: the value is empty", what)
+		}
+	}
+	return nil
+}
+
+// usageOf is a mistake on the command line with the way to help. kctx is that of
+// the parser's, if it is not in err.
+func usageOf(name string, kctx *kong.Context, err error) error {
 	var p *kong.ParseError
 	if errors.As(err, &p) && p.Context != nil {
+		kctx = p.Context
+	}
+	help := name
+	if kctx != nil {
 		words := []string{}
-		for n := p.Context.Selected(); n != nil && n.Parent != nil; n = n.Parent { // Path has the aliases, too
+		for n := kctx.Selected(); n != nil && n.Parent != nil; n = n.Parent { // Path has the aliases, too
 			if n.Type == kong.CommandNode {
 				words = append([]string{n.Name}, words...)
 			}
 		}
 		help = strings.Join(append([]string{name}, words...), " ")
 	}
-	return Usagef("%v; see: %s --help", err, help)
+	return Usagef("%s; see: %s --help", clearer(err.Error()), help)
+}
+
+// clearer puts what the parser says in terms of its tokens into words for people.
+func clearer(text string) string {
+	for _, r := range [][2]string{
+		{`^(.*): expected \S+ value but got "EOL" \(<EOL>\)$`, "$1 needs a value"},
+		{`^(.*): expected \S+ value but got "(.*)" \((?:long|short) flag\).*$`, "$1 needs a value, and $2 is a flag; if it is the value: $1=$2"},
+		{`^(.*): expected a valid \d+ bit u?int but got (".*")$`, "$1: $2 is no number, or too large"},
+		{`^expected "(<.*>)"$`, "$1 is missing"},
+	} {
+		text = regexp.MustCompile(r[0]).ReplaceAllString(text, r[1])
+	}
+	return text
 }
 
 // Line returns an error as one line that no terminal obeys.

@@ -15,7 +15,11 @@ type grammar struct {
 }
 
 type sing struct {
-	Song string `arg:"" help:"What."`
+	Song  string   `arg:"" help:"What."`
+	Verse []string `arg:"" optional:"" help:"How."`
+	Key   string   `env:"CHOIR_KEY" help:"In which."`
+	With  []string `help:"Who else."`
+	Times uint16   `help:"How often."`
 }
 
 var errSung = errors.New("sung")
@@ -43,9 +47,18 @@ func TestRun(t *testing.T) {
 		{name: "version of a program without", args: []string{"--version"}, usage: "--version; see: choir --help"},
 		{name: "unknown command", args: []string{"dance"}, usage: "dance; see: choir --help"},
 		{name: "unknown flag", args: []string{"sing", "la", "--high"}, usage: "see: choir sing --help"},
-		{name: "missing argument", args: []string{"sing"}, usage: "see: choir sing --help"},
+		{name: "missing argument", args: []string{"sing"}, usage: "<song> is missing; see: choir sing --help"},
+		{name: "missing value", args: []string{"sing", "la", "--key"}, usage: "--key needs a value; see: choir sing --help"},
+		{name: "flag for a value", args: []string{"sing", "la", "--key", "--loud"}, usage: "--key needs a value, and --loud is a flag; if it is the value: --key=--loud; see: choir sing --help"},
+		{name: "no number", args: []string{"sing", "la", "--times=99999"}, usage: `--times: "99999" is no number, or too large; see: choir sing --help`},
+		{name: "empty value", args: []string{"sing", "la", "--key="}, usage: "--key: the value is empty; see: choir sing --help"},
+		{name: "empty value apart", args: []string{"sing", "la", "--key", ""}, usage: "--key: the value is empty"},
+		{name: "empty value of several", args: []string{"sing", "la", "--with="}, usage: "--with: the value is empty"},
+		{name: "empty argument", args: []string{"sing", ""}, usage: "<song>: the value is empty; see: choir sing --help"},
+		{name: "empty word among others", args: []string{"sing", "la", "", "li"}, err: errSung, sung: "la"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("CHOIR_KEY", "") // is no mistake of the command line
 			var g grammar
 			var out bytes.Buffer
 			var sung []string
