@@ -41,10 +41,10 @@ peers:
 	else sh scripts/install-test-peers.sh --check; fi
 
 unit: ## unit tests only
-	PATH="$$PATH:$(PEERS)" $(GO) test $(RACE) -shuffle=on -timeout 5m $(UNIT)
+	PATH="$$PATH:$(PEERS)" $(GO) test $(RACE) -shuffle=on -timeout 10m $(UNIT)
 
 integration: ## tests of the built program against real servers only
-	$(GO) test -count=1 -shuffle=on -timeout 20m ./integration/...
+	$(GO) test -count=1 -shuffle=on -timeout 40m ./integration/...
 
 lint: ## gofmt, vet, staticcheck, govulncheck, go.mod
 	@bad=$$(gofmt -l cmd internal integration); [ -z "$$bad" ] || { echo "gofmt: $$bad" >&2; exit 1; }

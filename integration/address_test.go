@@ -172,6 +172,14 @@ func (c *watchedCluster) speaks(t testing.TB, tr *transport) {
 	}
 }
 
+// logs waits for the proxy to log a text.
+func (c *watchedCluster) logs(t testing.TB, text string) {
+	t.Helper()
+	if !eventually(patience, func() bool { return strings.Contains(c.log.String(), text) }) {
+		t.Errorf("no %q in the log:\n%s", text, clip(c.log.String()))
+	}
+}
+
 // pings returns the exit code of a ping of the database.
 func pings(t testing.TB, tr *transport) int {
 	t.Helper()
@@ -189,9 +197,7 @@ func TestAddressesRefused(t *testing.T) {
 		if pings(t, tr) == 0 {
 			t.Error("accepted")
 		}
-		if !strings.Contains(c.log.String(), "no PROXY protocol header, and proxy_protocol is on") {
-			t.Errorf("log:\n%s", clip(c.log.String()))
-		}
+		c.logs(t, "no PROXY protocol header, and proxy_protocol is on")
 	})
 	t.Run("anybody's header", func(t *testing.T) {
 		t.Parallel()
@@ -209,9 +215,7 @@ func TestAddressesRefused(t *testing.T) {
 				t.Errorf("pinned to %q: accepted %v, want %v", pinned, got, want)
 			}
 		}
-		if !strings.Contains(c.log.String(), "remote="+clientIP+":0 ") {
-			t.Errorf("log:\n%s", clip(c.log.String()))
-		}
+		c.logs(t, "remote="+clientIP+":0 ")
 	})
 	t.Run("two addresses", func(t *testing.T) {
 		t.Parallel()

@@ -108,7 +108,7 @@ func agentHalfClose(t *testing.T, tr *transport) {
 	const last = "but I have one thing more"
 	io.WriteString(conn, last)
 	conn.CloseWrite()
-	if got := <-politeHeard; got != last {
+	if got := heardPolitely(t); got != last {
 		t.Errorf("the server heard %q", got)
 	}
 }

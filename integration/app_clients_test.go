@@ -163,7 +163,7 @@ func TestAppCrossSite(t *testing.T) {
 		{"websocket", append([]string{"-H", "Origin: https://evil.example"}, upgrade...), true},
 	} {
 		for _, url := range []string{strict, open} {
-			args := append([]string{"-w", "|%{http_code}", "-m", "5"}, url+"/hello")
+			args := append([]string{"-w", "|%{http_code}"}, url+"/hello")
 			for _, arg := range tt.args {
 				args = append(args, strings.ReplaceAll(arg, "ORIGIN", url))
 			}

@@ -84,17 +84,6 @@ func answersItself(t *testing.T, url string, code int, says string) {
 	}
 }
 
-// says returns what a program has said on standard error but for the drain.
-func says(p *program) []string {
-	var said []string
-	for _, l := range lines(p.stderr.String()) {
-		if !strings.Contains(l, "draining ") {
-			said = append(said, l)
-		}
-	}
-	return said
-}
-
 // ends makes a listening tshx end by a signal.
 func ends(t testing.TB, p *program) {
 	t.Helper()
@@ -177,6 +166,7 @@ func TestAppRelogin(t *testing.T) {
 			p := launch(t, tr.options(), tshxPath, "proxy", "app", appWeb)
 			url := "http://" + p.lineAfter("address: ")
 			g := newAppGate(t)
+			began := time.Now()
 			open, err := appClient(t).Get(url + "/flow?gate=" + g.id)
 			check(t, err)
 			defer open.Body.Close()
@@ -193,7 +183,7 @@ func TestAppRelogin(t *testing.T) {
 				t.Errorf("the answer that went on has %d bytes, %v", n, err)
 			}
 			ends(t, p)
-			oneLine(t, strings.Join(says(p), "\n"), `app "web" certificate expired .* ago.*; run: tsh apps login web`)
+			oncePerWhile(t, p, began, `app "web" certificate expired .* ago.*; run: tsh apps login web`)
 		})
 	}
 	t.Run("gone", func(t *testing.T) {

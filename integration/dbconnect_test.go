@@ -301,7 +301,8 @@ func TestDBLoginWorks(t *testing.T) {
 	tr := transportNamed(t, "raw")
 	o := tr.options()
 	home := t.TempDir()
-	port := 10000 + os.Getpid()%10000 // below those that systems give out, and not that of another run
+	port, err := peer.FreePort()
+	check(t, err)
 	o.env = append(o.env, "HOME="+home, fmt.Sprintf("TSHX_PORT_RANGE=%d-%d", port, port))
 	login := launch(t, o, tshxPath, "db", "login", "my")
 	proxy := strings.Fields(login.lineAfter("while: "))

@@ -209,7 +209,7 @@ func TestHalfClose(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.CloseWrite()
-	if got := <-politeHeard; got != last {
+	if got := heardPolitely(t); got != last {
 		t.Errorf("the server heard %q", got)
 	}
 }

@@ -82,7 +82,10 @@ func TestFAQ(t *testing.T) {
 				if strings.HasPrefix(tt.status, "101") && !strings.HasPrefix(p.stdout.String(), tt.output) {
 					t.Errorf("output %q, want %q first", p.stdout.String(), tt.output)
 				}
-				said := strings.ReplaceAll(p.stderr.String(), "\r", "")
+				// The header is said before, on another pipe.
+				talk := func() string { return strings.ReplaceAll(p.stderr.String(), "\r", "") }
+				eventually(patience, func() bool { return strings.Contains(talk(), "\n< \n") || p.ended() })
+				said := talk()
 				if !strings.Contains(said, "\n< HTTP/1.1 "+tt.status+"\n") {
 					t.Errorf("no %s", tt.status)
 				}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"tshx/integration/peer"
 	"tshx/internal/lab"
@@ -92,12 +93,16 @@ func TestListenerLivesOn(t *testing.T) {
 	tr := privateLogin(t, board.addr)
 	p := launch(t, tr.options(), tshxPath, "proxy", "app", "echo")
 	addr := p.lineAfter("address: ")
+	began := time.Now()
 	for range 3 {
 		if n, err := io.Copy(io.Discard, dial(t, addr)); n != 0 {
 			t.Errorf("%d bytes, %v", n, err)
 		}
 	}
 	board.to(modern.get(t).direct)
-	answers(t, dial(t, addr))
-	oneLine(t, p.stderr.String(), `application "echo" failed`)
+	last := dial(t, addr)
+	answers(t, last)
+	last.Close()
+	p.end()
+	oncePerWhile(t, p, began, `application "echo" failed`)
 }

@@ -26,6 +26,7 @@ func TestKubeRelogin(t *testing.T) {
 			check(t, err)
 			p := launch(t, tr.options(), tshxPath, "proxy", "kube", kubeDemo)
 			s := kubeSession{transport: tr, config: p.lineAfter("kubeconfig: ")}
+			began := time.Now()
 			s.run(t, "get", "namespace", "default")
 			stream := s.start(t, "get", "namespaces", "--watch", "-o", "name")
 			stream.sees("namespace/default")
@@ -48,7 +49,8 @@ func TestKubeRelogin(t *testing.T) {
 			}
 			stream.signal(syscall.SIGTERM)
 			stream.wait()
-			oneLine(t, p.end(), expired.String())
+			p.end()
+			oncePerWhile(t, p, began, expired.String())
 		})
 	}
 }

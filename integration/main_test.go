@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	closeAll()
 	os.RemoveAll(dir)
-	if pids := marked(runMark); len(pids) > 0 {
-		fmt.Fprintf(os.Stderr, "left running: %s\n", describe(pids))
+	if !eventually(moment, func() bool { return len(marked(runMark)) == 0 }) {
+		fmt.Fprintf(os.Stderr, "left running: %s\n", describe(marked(runMark)))
 		code = 1
 	}
 	os.Exit(code)

@@ -54,6 +54,9 @@ func describe(pids []int) string {
 	return strings.Join(out, "; ")
 }
 
+// moment is how long ended processes may take to go, on a busy machine.
+const moment = 10 * time.Second
+
 // nothingLeft fails the test if at its end, when its programs have been ended,
 // a process is still there that they have started.
 func nothingLeft(t testing.TB) {
@@ -65,7 +68,6 @@ func nothingLeft(t testing.TB) {
 // after a moment in which the ended ones go.
 func noneLeft(t testing.TB) {
 	t.Helper()
-	const moment = 5 * time.Second
 	var pids []int
 	if !eventually(moment, func() bool { pids = marked(markOf(t)); return len(pids) == 0 }) {
 		t.Errorf("still running after %v: %s", moment, describe(pids))

@@ -60,13 +60,7 @@ func (p *program) end() string {
 	if code := p.wait(); code != 0 {
 		p.t.Errorf("exit code %d after SIGINT, want 0", code)
 	}
-	var said []string
-	for _, l := range lines(p.stderr.String()) {
-		if !strings.Contains(l, "draining ") {
-			said = append(said, l)
-		}
-	}
-	return strings.Join(said, "\n")
+	return strings.Join(says(p), "\n")
 }
 
 // TestOnlyYou: who has started the tunnel, and root, come through it; other

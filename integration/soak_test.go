@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -194,6 +195,10 @@ func (s *soak) nothingLeaks() {
 	if !eventually(patience, func() bool { return s.connections() == 0 }) {
 		s.t.Errorf("%d connections are still open", s.connections())
 	}
+	// What is ready to run may still be on its way to its end.
+	if !eventually(patience, s.sleeps) {
+		s.t.Error("it does not come to rest")
+	}
 	if n := s.descriptors(); n > s.ready {
 		s.t.Errorf("%d descriptors, %d before the first connection", n, s.ready)
 	}
@@ -210,6 +215,28 @@ func (s *soak) nothingLeaks() {
 			s.t.Errorf("a goroutine of a connection is left:\n%s", g)
 		}
 	}
+}
+
+// sleeps reports whether each thread of the program waits for something
+// (proc_pid_stat(5)).
+func (s *soak) sleeps() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.tshx.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		s.t.Fatalf("no threads: %v", err)
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if _, state, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(state, "S") {
+			return false
+		}
+	}
+	return true
 }
 
 // descriptors counts what the program has open.

@@ -53,7 +53,7 @@ func TestWarmCut(t *testing.T) {
 	c := modern.get(t)
 	plan, err := c.balancer(c.direct)
 	check(t, err)
-	plan.Idle = time.Second
+	plan.Idle = 2 * time.Second // more than a connection takes to come about
 	s, err := plan.HAProxyHTTP()
 	check(t, err)
 	t.Cleanup(s.Close)

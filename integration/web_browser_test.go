@@ -55,6 +55,10 @@ type tab struct {
 	protocols map[string]string // of answers, by host
 }
 
+// tabTime bounds all that a test does in one tab: hundreds of steps, of which none
+// alone has a bound.
+const tabTime = 5 * patience
+
 var tabs atomic.Int64
 
 // openTab starts a browser. It takes the certificates with the given keys, whoever
@@ -74,11 +78,12 @@ func openTab(t testing.TB, certs ...tls.Certificate) *tab {
 		chromedp.Env(append(env, markVariable+"="+mark, "HOME="+dir, "XDG_CACHE_HOME="+dir, "XDG_CONFIG_HOME="+dir)...),
 		chromedp.Flag("ignore-certificate-errors-spki-list", strings.Join(keys, ",")),
 		chromedp.Flag("no-proxy-server", true), chromedp.Flag("disable-gpu", true),
+		chromedp.WSURLReadTimeout(patience),
 	)
 	if os.Geteuid() == 0 {
 		o = append(o, chromedp.NoSandbox)
 	}
-	above, cancel := context.WithTimeout(context.Background(), patience)
+	above, cancel := context.WithTimeout(context.Background(), tabTime)
 	t.Cleanup(cancel)
 	alloc, cancelAlloc := chromedp.NewExecAllocator(above, o...)
 	t.Cleanup(cancelAlloc)

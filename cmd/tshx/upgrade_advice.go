@@ -42,7 +42,7 @@ func upgradeAdvice(r *survey.Report, wish survey.Wish, use survey.Use) []string 
 		add("nothing here is an access proxy: check host and port")
 		add(hint(r.Check(survey.HTTP).Err))
 	}
-	if !nothing || !refusedUpgrade(use.Err) { // else it would be of a balancer in front of a proxy
+	if !nothing || !refusedElsewhere(use.Err) { // else it would be of a balancer in front of a proxy
 		add(hint(use.Err))
 	}
 	if len(list) == 0 && r.Public == nil {
@@ -51,11 +51,19 @@ func upgradeAdvice(r *survey.Report, wish survey.Wish, use survey.Use) []string 
 	return list
 }
 
-// refusedUpgrade reports whether err is what upgrades were answered.
-func refusedUpgrade(err error) bool {
-	_, one := errors.AsType[*upgrade.RefusedError](err)
-	_, both := errors.AsType[*upgrade.AttemptsError](err)
-	return one || both
+// refusedElsewhere reports whether err is what upgrades were answered, by others
+// than an access proxy.
+func refusedElsewhere(err error) bool {
+	if both, ok := errors.AsType[*upgrade.AttemptsError](err); ok {
+		return !saidByProxy(both.WebSocket) && !saidByProxy(both.Legacy)
+	}
+	_, refused := errors.AsType[*upgrade.RefusedError](err)
+	return refused && !saidByProxy(err)
+}
+
+func saidByProxy(err error) bool {
+	refused, ok := errors.AsType[*upgrade.RefusedError](err)
+	return ok && refused.Proxy
 }
 
 // worksAdvice is what could be better where something works.

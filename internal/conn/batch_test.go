@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -241,16 +242,19 @@ func TestSlowReaders(t *testing.T) {
 	before := ms.HeapAlloc
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
+	var written atomic.Int64
 	var clients []net.Conn
 	for range conns {
 		client, local := tcpPair(t)
 		remote, server := batchedPair(t)
+		client.(*net.TCPConn).SetReadBuffer(64 << 10) // the kernel's are soon full
+		server.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn).SetWriteBuffer(64 << 10)
 		clients = append(clients, client)
 		wg.Go(func() { Splice(ctx, local, remote) })
-		server.SetWriteDeadline(time.Now().Add(500 * time.Millisecond)) // until all buffers are full
 		wg.Go(func() {
 			for {
-				if _, err := server.Write(zeros[:]); err != nil {
+				n, err := server.Write(zeros[:])
+				if written.Add(int64(n)); err != nil {
 					return
 				}
 			}
@@ -260,6 +264,10 @@ func TestSlowReaders(t *testing.T) {
 		if _, err := io.ReadFull(c, make([]byte, 1<<20)); err != nil {
 			t.Error(err)
 		}
+	}
+	for last := int64(-1); last != written.Load(); { // until all buffers are full
+		last = written.Load()
+		time.Sleep(200 * time.Millisecond) // in which a running copy moves something
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&ms)

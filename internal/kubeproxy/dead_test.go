@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptrace"
 	"testing"
 	"time"
 
@@ -39,7 +40,10 @@ func TestGivenUpDial(t *testing.T) {
 	<-began
 	for range 5 {
 		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(20*time.Millisecond, cancel) // whenever it is, it may not count
+		// Whenever it is, it may not count. Before that net/http would keep the
+		// connection for a next request.
+		written := func(httptrace.WroteRequestInfo) { time.AfterFunc(20*time.Millisecond, cancel) }
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: written})
 		r, _ := http.NewRequestWithContext(ctx, "GET", w.Proxy.URL(0)+"/", nil)
 		if _, err := w.client(false).Do(r); err == nil {
 			t.Error("answered")

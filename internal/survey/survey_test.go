@@ -414,7 +414,7 @@ func TestPings(t *testing.T) {
 			t.Logf("%+v", c)
 		}
 	}
-	r = look(t, behind(t, balancer.Options{Idle: 100 * time.Millisecond}, proxyserver.Options{}), waits)
+	r = look(t, behind(t, balancer.Options{Idle: time.Second}, proxyserver.Options{}), waits) // more than an upgrade takes
 	for _, name := range []string{WebSocketPinged, LegacyPinged} {
 		if c := r.Check(name); !errors.Is(c.Err, ErrNoPing) {
 			t.Errorf("%+v", c)
