@@ -27,10 +27,7 @@ import (
 var tshxPath string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "tshx-integration-")
-	if err == nil {
-		err = build(dir)
-	}
+	dir, err := build()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -45,19 +42,24 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func build(dir string) error {
+// build builds tshx and returns the directory of the program, empty for one that
+// was there.
+func build() (dir string, err error) {
 	if tshxPath = os.Getenv("TSHX_BIN"); tshxPath != "" {
-		var err error
 		tshxPath, err = filepath.Abs(tshxPath)
-		return err
+		return "", err
+	}
+	if dir, err = os.MkdirTemp("", "tshx-integration-"); err != nil {
+		return "", err
 	}
 	tshxPath = filepath.Join(dir, "tshx")
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", tshxPath, "tshx/cmd/tshx")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build tshx: %w\n%s", err, out)
+		os.RemoveAll(dir)
+		return "", fmt.Errorf("build tshx: %w\n%s", err, out)
 	}
-	return nil
+	return dir, nil
 }
 
 // closers end what was started for the whole run, last started first.
