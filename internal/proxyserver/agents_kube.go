@@ -19,6 +19,7 @@ type KubeAgent struct {
 	backend *kubeBackend
 	queue   *accept.Queue
 	http    *http.Server
+	end     context.CancelFunc
 }
 
 // NewKubeAgent starts the server of one cluster. Close ends it.
@@ -33,8 +34,12 @@ func NewKubeAgent(k Kube, log *slog.Logger) (*KubeAgent, error) {
 		IdleTimeout:       2 * idleTimeout, // the proxy is to be the first to give up a connection
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	s := &Server{log: log, http: a.http}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	a.end = s.cancel
 	var err error
-	if a.backend, err = (&Server{log: log, http: a.http}).newKubeBackend(k); err != nil {
+	if a.backend, err = s.newKubeBackend(k); err != nil {
+		a.end()
 		return nil, err
 	}
 	go a.http.Serve(a.queue)
@@ -47,6 +52,7 @@ func (a *KubeAgent) ServeConn(ctx context.Context, c net.Conn) { a.queue.Put(ctx
 // Close ends all connections.
 func (a *KubeAgent) Close() {
 	a.queue.Close()
+	a.end() // before what it cuts can look like an answer that has ended
 	a.http.Close()
 	a.backend.close()
 }

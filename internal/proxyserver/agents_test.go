@@ -183,6 +183,7 @@ func TestAgentHTTPApp(t *testing.T) {
 func TestAgentKube(t *testing.T) {
 	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %s %s %s", r.URL.Path, r.Header.Get("Authorization"), r.Header.Get("Impersonate-User"), r.Header.Get("X-Forwarded-For"))
+		http.NewResponseController(w).Flush() // how much it is has to be told by its end
 	}))
 	defer api.Close()
 	f := start(t, Options{Kubes: []Kube{{Name: "dev"}}})
@@ -198,7 +199,10 @@ func TestAgentKube(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer res.Body.Close()
-		b, _ := io.ReadAll(res.Body)
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Errorf("%q does not end in order: %v", b, err)
+		}
 		return res.StatusCode, string(b)
 	}
 	if status, body := get(); status != http.StatusBadGateway || !strings.Contains(body, ErrNoAgent.Error()) {

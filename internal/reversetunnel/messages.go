@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"tshx/internal/plain"
 )
@@ -47,6 +48,8 @@ func ParseDial(payload []byte) (DialRequest, error) {
 		if err := json.Unmarshal(text, &r); err != nil {
 			return DialRequest{}, fmt.Errorf("dial request: %w", err)
 		}
+	case !utf8.Valid(text):
+		return r, errors.New("dial request: an address that is no text")
 	default:
 		r.Address = string(text)
 	}

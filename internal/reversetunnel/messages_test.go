@@ -67,7 +67,7 @@ func TestHasRole(t *testing.T) {
 
 // What is understood can be said again, and is within its bounds.
 func FuzzParseDial(f *testing.F) {
-	for _, s := range []string{"node1:22", "@local-node", string(node("node1")), "{", `{"address":"\ud800"}`} {
+	for _, s := range []string{"node1:22", "@local-node", string(node("node1")), "{", `{"address":"\ud800"}`, strings.Repeat("\xff", maxName-1)} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
