@@ -79,18 +79,25 @@ const (
 
 // tokenApps start a cluster with one app of each cloud, and one that is none.
 func tokenApps(name, behave string) *shared[*cluster] {
+	return cloudCluster(name, behave, tokenCloud, func(uri string) []lab.App {
+		return []lab.App{
+			{Name: azureApp, URI: uri, AzureIdentity: azureIdentity},
+			{Name: gcpApp, URI: uri, GCPServiceAccount: gcpAccount},
+			{Name: "page", URI: uri},
+		}
+	})
+}
+
+// cloudCluster starts a cluster with apps that are one server.
+func cloudCluster[S http.Handler](name, behave string, server *shared[S], apps func(uri string) []lab.App) *shared[*cluster] {
 	return share(func() (*cluster, error) {
-		agent, err := tokenCloud.load()
+		h, err := server.load()
 		if err != nil {
 			return nil, err
 		}
-		s := httptest.NewServer(agent)
+		s := httptest.NewServer(h)
 		atExit(s.Close)
-		c := lab.Config{Cluster: name, Behave: behave, Apps: []lab.App{
-			{Name: azureApp, URI: s.URL, AzureIdentity: azureIdentity},
-			{Name: gcpApp, URI: s.URL, GCPServiceAccount: gcpAccount},
-			{Name: "page", URI: s.URL},
-		}}
+		c := lab.Config{Cluster: name, Behave: behave, Apps: apps(s.URL)}
 		l, err := lab.Start(context.Background(), c)
 		if err != nil {
 			return nil, err
@@ -101,17 +108,22 @@ func tokenApps(name, behave string) *shared[*cluster] {
 	})
 }
 
+// cloudWays are those to a cluster, and to an old one.
+func cloudWays(modern, old *shared[*cluster]) []named {
+	return []named{
+		{"raw", "raw", share(way{cluster: modern}.build)},
+		{"websocket nginx", "websocket", share(way{cluster: modern, front: peer.Balancer.Nginx}.build)},
+		{"legacy nginx", "legacy", share(way{cluster: old, front: peer.Balancer.Nginx}.build)},
+		{"layer 4", "websocket", share(way{cluster: modern, front: peer.Balancer.HAProxyTCP}.build)},
+	}
+}
+
 var (
 	tokensModern = tokenApps("cloud.tshx.test", "v17")
 	tokensOld    = tokenApps("oldcloud.tshx.test", "v14")
 )
 
-var tokenWays = []named{
-	{"raw", "raw", share(way{cluster: tokensModern}.build)},
-	{"websocket nginx", "websocket", share(way{cluster: tokensModern, front: peer.Balancer.Nginx}.build)},
-	{"legacy nginx", "legacy", share(way{cluster: tokensOld, front: peer.Balancer.Nginx}.build)},
-	{"layer 4", "websocket", share(way{cluster: tokensModern, front: peer.Balancer.HAProxyTCP}.build)},
-}
+var tokenWays = cloudWays(tokensModern, tokensOld)
 
 // tokenUser is a program that knows the environment of a local proxy and nothing
 // else.

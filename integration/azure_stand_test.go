@@ -3,17 +3,14 @@
 package integration
 
 import (
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
 
-	"tshx/integration/peer"
 	"tshx/internal/lab"
 )
 
@@ -83,21 +80,8 @@ func (s *azureStand) of(t testing.TB, where string) (*http.Request, string) {
 var standOfAzure = share(func() (*azureStand, error) { return newAzureStand(), nil })
 
 func azureCluster(name, behave string) *shared[*cluster] {
-	return share(func() (*cluster, error) {
-		stand, err := standOfAzure.load()
-		if err != nil {
-			return nil, err
-		}
-		s := httptest.NewServer(stand)
-		atExit(s.Close)
-		c := lab.Config{Cluster: name, Behave: behave, Apps: []lab.App{{Name: azureApp, URI: s.URL, AzureIdentity: azureIdentity}}}
-		l, err := lab.Start(context.Background(), c)
-		if err != nil {
-			return nil, err
-		}
-		atExit(func() { l.Close() })
-		cl := &cluster{lab: l, config: c, direct: loopback(l.Addr)}
-		return cl, cl.writeCA()
+	return cloudCluster(name, behave, standOfAzure, func(uri string) []lab.App {
+		return []lab.App{{Name: azureApp, URI: uri, AzureIdentity: azureIdentity}}
 	})
 }
 
@@ -107,9 +91,4 @@ var (
 )
 
 // azureWays are those of tokenWays, with Azure alone behind them.
-var azureWays = []named{
-	{"raw", "raw", share(way{cluster: azureModern}.build)},
-	{"websocket nginx", "websocket", share(way{cluster: azureModern, front: peer.Balancer.Nginx}.build)},
-	{"legacy nginx", "legacy", share(way{cluster: azureOld, front: peer.Balancer.Nginx}.build)},
-	{"layer 4", "websocket", share(way{cluster: azureModern, front: peer.Balancer.HAProxyTCP}.build)},
-}
+var azureWays = cloudWays(azureModern, azureOld)

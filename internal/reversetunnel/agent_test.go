@@ -231,31 +231,40 @@ func TestReplaced(t *testing.T) {
 }
 
 // The last words of a stream may still be under way when it has ended here: the
-// tunnel stays until the proxy has heard them.
+// tunnel stays until the proxy has heard them, also a real one.
 func TestReplacedUnheard(t *testing.T) {
-	w := newWorld(t, echo)
-	asked, heard := make(chan struct{}), make(chan struct{})
-	w.proxy.alive = sync.OnceFunc(func() {
-		close(asked)
-		<-heard
-	})
-	w.run()
-	defer w.end()
-	first := w.proxy.tunnel()
-	s, err := first.open(t.Context(), node("node1"))
-	must(t, err)
-	first.SendRequest(RequestReconnect, true, nil)
-	w.proxy.tunnel()
-	s.CloseWrite()
-	io.Copy(io.Discard, s)
-	s.Close()
-	select {
-	case <-asked:
-	case <-first.done:
-		t.Error("the tunnel has ended, and did not ask what the proxy has heard")
+	for name, ours := range map[string]bool{"ours": true, "real": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, echo)
+			asked, heard := make(chan struct{}), make(chan struct{})
+			ask := sync.OnceFunc(func() {
+				close(asked)
+				<-heard
+			})
+			if w.proxy.knows = ours; ours {
+				w.proxy.alive = ask
+			} else {
+				w.proxy.unknown = ask
+			}
+			w.run()
+			defer w.end()
+			first := w.proxy.tunnel()
+			s, err := first.open(t.Context(), node("node1"))
+			must(t, err)
+			first.SendRequest(RequestReconnect, true, nil)
+			w.proxy.tunnel()
+			s.CloseWrite()
+			io.Copy(io.Discard, s)
+			s.Close()
+			select {
+			case <-asked:
+			case <-first.done:
+				t.Error("the tunnel has ended, and did not ask what the proxy has heard")
+			}
+			close(heard)
+			within(t, "the end of the old tunnel", first.done)
+		})
 	}
-	close(heard)
-	within(t, "the end of the old tunnel", first.done)
 }
 
 // An agent that ends says so, waits for what is open, but not for ever.

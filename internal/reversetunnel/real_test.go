@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,34 +60,6 @@ func TestRealProxyRefuses(t *testing.T) {
 	if err := w.agent.Run(t.Context()); !errors.As(err, &refused) || !strings.Contains(err.Error(), "unsupported role Nobody") {
 		t.Errorf("ended with %v", err)
 	}
-}
-
-// The last words of a stream get to a real proxy before the tunnel ends.
-func TestRealProxyReplacedUnheard(t *testing.T) {
-	w := newWorld(t, echo)
-	w.proxy.knows = false
-	asked, heard := make(chan struct{}), make(chan struct{})
-	w.proxy.unknown = sync.OnceFunc(func() {
-		close(asked)
-		<-heard
-	})
-	w.run()
-	defer w.end()
-	first := w.proxy.tunnel()
-	s, err := first.open(t.Context(), node(""))
-	must(t, err)
-	first.SendRequest(RequestReconnect, true, nil)
-	w.proxy.tunnel()
-	s.CloseWrite()
-	io.Copy(io.Discard, s)
-	s.Close()
-	select {
-	case <-asked:
-	case <-first.done:
-		t.Error("the tunnel has ended, and did not ask what the proxy has heard")
-	}
-	close(heard)
-	within(t, "the end of the old tunnel", first.done)
 }
 
 // Real proxies call Kubernetes by an address of its own.
