@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"tshx/integration/peer"
 	"tshx/internal/lab"
 )
 
@@ -158,7 +159,8 @@ func TestAzureLibraries(t *testing.T) {
 	need(t, "az")
 	python := "/usr/bin/python3"
 	if err := exec.Command(python, "-c", "import azure.identity, azure.keyvault.secrets").Run(); err != nil {
-		t.Skip("this az is not Debian's, and has its libraries for itself: ", err)
+		// An az from elsewhere has its libraries for itself.
+		check(t, &peer.MissingError{Program: "azure-identity of " + python, Package: "azure-cli"})
 	}
 	nothingLeft(t)
 	tr := azureWays[0].get(t)

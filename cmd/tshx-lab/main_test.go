@@ -310,12 +310,19 @@ func (c *cancelAt) Write(p []byte) (int, error) {
 	return c.Buffer.Write(p)
 }
 
-// Who interrupts the demonstration does not hear of all that has not been shown.
-func TestDemoInterrupted(t *testing.T) {
+// failing is a program that does nothing and fails. There is one on every Unix.
+func failing(t *testing.T) string {
+	t.Helper()
 	no, err := exec.LookPath("false")
 	if err != nil {
 		t.Skip("needs a program that fails")
 	}
+	return no
+}
+
+// Who interrupts the demonstration does not hear of all that has not been shown.
+func TestDemoInterrupted(t *testing.T) {
+	no := failing(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	stdout, stderr := &cancelAt{word: "Directly", cancel: cancel}, new(bytes.Buffer)
@@ -327,10 +334,7 @@ func TestDemoInterrupted(t *testing.T) {
 
 // A tshx that does nothing makes every step fail, with a reason each.
 func TestDemoFails(t *testing.T) {
-	no, err := exec.LookPath("false")
-	if err != nil {
-		t.Skip("needs a program that fails")
-	}
+	no := failing(t)
 	var stdout bytes.Buffer
 	code := run(t.Context(), &Env{Stdout: &stdout, Stderr: io.Discard}, []string{"demo", "--tshx", no})
 	failed := regexp.MustCompile(`(\d+) of (\d+) steps failed`).FindStringSubmatch(stdout.String())

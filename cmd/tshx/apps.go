@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tshx/internal/identity"
+	"tshx/internal/plain"
 	"tshx/internal/profile"
 	"tshx/internal/program"
 )
@@ -74,7 +75,7 @@ func (l *login) onlyApp() (string, error) {
 	case len(names) == 1:
 		return names[0], nil
 	case len(names) > 1:
-		return "", program.Usagef("name an app; there are %s", some(names))
+		return "", program.Usagef("name an app; there are %s", plain.Some(names, ", "))
 	case err != nil:
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 	"tshx/internal/child"
 	"tshx/internal/cloudproxy"
 	"tshx/internal/localproxy"
+	"tshx/internal/plain"
 	"tshx/internal/program"
 )
 
@@ -52,7 +53,7 @@ func (c *awsCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 		return childExit(program.ExitInterrupted)
 	}
 	if names := cloudAppNames(apps); inv.noProfile(env, names) {
-		warn(env, "of several apps each is a profile: add --profile NAME, one of %s", some(names))
+		warn(env, "of several apps each is a profile: add --profile NAME, one of %s", plain.Some(names, ", "))
 	}
 	return l.awsBehind(ctx, env, inv, apps, path)
 }

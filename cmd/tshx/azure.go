@@ -42,7 +42,7 @@ func (c *azCmd) Run(ctx context.Context, env *Env, g *Globals) error {
 }
 
 // azLogin has az login sign in as the managed identity, whose tokens alone are good
-// for the app, unless the user says otherwise.
+// for the app, unless the user says otherwise. There is at least one argument.
 func azLogin(args []string) []string {
 	other := []string{"--identity", "-i", "--username", "-u", "--service-principal", "--use-device-code", "--help", "-h"}
 	if args[0] != "login" || slices.ContainsFunc(args, func(a string) bool {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"tshx/internal/cloudproxy"
 	"tshx/internal/identity"
 	"tshx/internal/localproxy"
+	"tshx/internal/plain"
 	"tshx/internal/profile"
 	"tshx/internal/program"
 	"tshx/internal/tlsroute"
@@ -99,13 +101,14 @@ func (l *login) cloudApps(cloud string, names []string) ([]cloudApp, error) {
 	}
 	var first error // of one that may be of the cloud
 	var found []string
+	mayBe := l.mayBe(cloud)
 	for _, name := range all {
 		a, err := l.cloudApp(cloud, name)
 		var other *notOfCloudError
 		switch {
 		case err == nil:
 			apps, found = append(apps, a), append(found, name)
-		case !errors.As(err, &other) && l.mayBe(cloud, name):
+		case !errors.As(err, &other) && mayBe(name):
 			first = cmp.Or(first, err)
 		}
 	}
@@ -113,7 +116,7 @@ func (l *login) cloudApps(cloud string, names []string) ([]cloudApp, error) {
 	case len(apps) == 1:
 		return apps, nil
 	case len(apps) > 1:
-		return nil, program.Usagef("name an app with --app; of %s there are %s", cloudNames[cloud], some(found))
+		return nil, program.Usagef("name an app with --app; of %s there are %s", cloudNames[cloud], plain.Some(found, ", "))
 	case first != nil:
 		return nil, first
 	}
@@ -130,7 +133,8 @@ func (l *login) missingOf(cloud, name string, err error) error {
 		return err
 	}
 	of := *missing
-	of.Names = slices.DeleteFunc(slices.Clone(of.Names), func(other string) bool { return !l.mayBe(cloud, other) })
+	mayBe := l.mayBe(cloud)
+	of.Names = slices.DeleteFunc(slices.Clone(of.Names), func(other string) bool { return !mayBe(other) })
 	of.Nearest = profile.Nearest(name, of.Names)
 	if l.IdentityFile == "" { // else it is another identity file that is needed
 		of.Renew += " " + cloudFlags[cloud]
@@ -138,17 +142,22 @@ func (l *login) missingOf(cloud, name string, err error) error {
 	return &of
 }
 
-// mayBe reports whether an app whose certificate cannot be used is of the cloud, as
-// far as can be read.
-func (l *login) mayBe(cloud, name string) bool {
-	certs, _ := l.Certificates() // what cannot be listed cannot be read
-	for _, s := range certs {
-		if s.Kind == profile.KindApp && s.Cluster == l.Cluster && s.Name == name && s.Identity.App.Name != "" {
-			of, _ := cloudRoute(s.Identity.App)
-			return of == cloud
+// mayBe returns what reports whether an app whose certificate cannot be used is of
+// the cloud, as far as can be read. All are read, once, when it is first asked.
+func (l *login) mayBe(cloud string) func(name string) bool {
+	certs := sync.OnceValue(func() []profile.CertStatus {
+		list, _ := l.Certificates() // what cannot be listed cannot be read
+		return list
+	})
+	return func(name string) bool {
+		for _, s := range certs() {
+			if s.Kind == profile.KindApp && s.Cluster == l.Cluster && s.Name == name && s.Identity.App.Name != "" {
+				of, _ := cloudRoute(s.Identity.App)
+				return of == cloud
+			}
 		}
+		return true
 	}
-	return true
 }
 
 // newCloudProxy starts a proxy for apps. certs are those to show for each; nil are

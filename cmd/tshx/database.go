@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"strings"
 	"time"
 
 	"tshx/internal/dbproxy"
 	"tshx/internal/identity"
 	"tshx/internal/localproxy"
+	"tshx/internal/plain"
 	"tshx/internal/profile"
 	"tshx/internal/program"
 	"tshx/internal/tlsroute"
@@ -79,7 +79,7 @@ func (l *login) onlyDatabase() (string, error) {
 	case len(names) == 1:
 		return names[0], nil
 	case len(names) > 1:
-		return "", program.Usagef("name a database; there are %s", some(names))
+		return "", program.Usagef("name a database; there are %s", plain.Some(names, ", "))
 	case err != nil:
 		return "", err
 	}
@@ -88,15 +88,6 @@ func (l *login) onlyDatabase() (string, error) {
 		where = l.Paths().ClusterDir(profile.KindDB, l.Cluster)
 	}
 	return "", &profile.CertError{What: "database certificate", Path: where, Problem: profile.Missing, Renew: "tsh db login NAME"}
-}
-
-// some lists names, but not without end.
-func some(names []string) string {
-	const most = 8
-	if n := len(names); n > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n-most)
-	}
-	return strings.Join(names, ", ")
 }
 
 // plain turns the endpoint into one for clients that do TLS themselves.

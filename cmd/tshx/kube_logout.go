@@ -104,7 +104,7 @@ func (l *login) onlyKube(written []writtenContexts) (string, error) {
 	case len(names) == 1:
 		return names[0], nil
 	case len(names) > 1:
-		return "", program.Usagef("name a Kubernetes cluster; there are %s", some(names))
+		return "", program.Usagef("name a Kubernetes cluster; there are %s", plain.Some(names, ", "))
 	case err != nil:
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"tshx/internal/kubeconfig"
 	"tshx/internal/kubeproxy"
+	"tshx/internal/plain"
 	"tshx/internal/profile"
 	"tshx/internal/program"
 )
@@ -156,7 +157,7 @@ func (l *login) noContextsError(files []string) error {
 			What: "kube certificate", Path: l.kubeDir(), Problem: profile.Missing, Renew: "tsh kube login NAME",
 		}
 	}
-	return program.Usagef("no context of %s in %s; name a cluster: there are certificates for %s", l.Profile.Name, in, some(names))
+	return program.Usagef("no context of %s in %s; name a cluster: there are certificates for %s", l.Profile.Name, in, plain.Some(names, ", "))
 }
 
 // kubeDir is where the certificates are.

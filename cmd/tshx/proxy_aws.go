@@ -150,5 +150,5 @@ func cloudTitle(cloud string, apps []cloudApp) string {
 	if len(names) == 1 {
 		return cloudNames[cloud] + " app " + names[0]
 	}
-	return cloudNames[cloud] + " apps " + some(names)
+	return cloudNames[cloud] + " apps " + plain.Some(names, ", ")
 }

@@ -231,7 +231,7 @@ func titles(targets []kubeTarget) string {
 	if len(names) == 1 {
 		return "kube cluster " + names[0]
 	}
-	return "kube clusters " + some(names)
+	return "kube clusters " + plain.Some(names, ", ")
 }
 
 // upper has the first letter of an ASCII text in upper case.

@@ -3,6 +3,7 @@
 package plain
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 )
@@ -35,4 +36,13 @@ func Line(s string, most int) string {
 		s = string(r[:most]) + "..."
 	}
 	return s
+}
+
+// Some joins names for people, and of many says how many more there are.
+func Some(names []string, between string) string {
+	const most = 8
+	if n := len(names); n > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], between), n-most)
+	}
+	return strings.Join(names, between)
 }

@@ -35,3 +35,16 @@ func TestLine(t *testing.T) {
 		}
 	}
 }
+
+func TestSome(t *testing.T) {
+	for want, names := range map[string][]string{
+		"":                                  nil,
+		"a, b":                              {"a", "b"},
+		"1, 2, 3, 4, 5, 6, 7, 8":            {"1", "2", "3", "4", "5", "6", "7", "8"},
+		"1, 2, 3, 4, 5, 6, 7, 8 and 2 more": {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10"},
+	} {
+		if got := Some(names, ", "); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -112,7 +112,7 @@ func (e *CertError) problem() string {
 func (e *CertError) others() string {
 	var hints []string
 	if len(e.Names) > 0 {
-		hints = append(hints, "there are "+some(e.Names, ", "))
+		hints = append(hints, "there are "+plain.Some(e.Names, ", "))
 	}
 	if len(e.Clusters) > 0 {
 		hints = append(hints, "there is one for --cluster="+strings.Join(e.Clusters, " and --cluster="))
@@ -128,15 +128,6 @@ func (e *CertError) others() string {
 		return fmt.Sprintf(", did you mean %q?", e.Nearest) + text
 	}
 	return text
-}
-
-// some joins names, but not without end.
-func some(names []string, between string) string {
-	const most = 8
-	if n := len(names); n > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], between), n-most)
-	}
-	return strings.Join(names, between)
 }
 
 // timestamp is an absolute time for people, in UTC.

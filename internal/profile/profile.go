@@ -28,6 +28,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tshx/internal/plain"
 )
 
 // Options say which login to load. The zero value is the current profile of
@@ -268,7 +270,7 @@ func notLoggedIn(dir, host, port string) error {
 		return fmt.Errorf("%w (no home directory and no TELEPORT_HOME); run: %s", ErrNotLoggedIn, login)
 	case host == "" && len(names) > 0:
 		return fmt.Errorf("%w (no current profile in %s); choose one with --proxy=%s, or run: %s",
-			ErrNotLoggedIn, dir, some(names, ", --proxy="), login)
+			ErrNotLoggedIn, dir, plain.Some(names, ", --proxy="), login)
 	case host == "":
 		return fmt.Errorf("%w (no profile in %s); run: %s", ErrNotLoggedIn, dir, login)
 	case nearest != "":

@@ -16,25 +16,6 @@ import (
 // once.
 var bulk = strings.Repeat("0123456789abcdef", 1<<18) // 4 MiB
 
-// dialWay is dialAs by a named method of upgrade.
-func (f *fixture) dialWay(t testing.TB, way string, cert *tls.Certificate, alpn string) *tls.Conn {
-	t.Helper()
-	if way != string(upgrade.WebSocket) {
-		return f.dialAs(t, way, cert, alpn)
-	}
-	target := upgrade.Target{Addr: f.addr, Roots: testAuthority().Web.Pool()}
-	outer, _, err := target.Connect(t.Context(), upgrade.ALPN, upgrade.WebSocket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := tls.Client(outer, config(testAuthority().Host.Pool(), cert, alpn))
-	t.Cleanup(func() { outer.Close() })
-	if err := c.HandshakeContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // ways are those of a client to the proxy.
 var ways = []string{"direct", string(upgrade.Legacy), string(upgrade.WebSocket)}
 
@@ -132,7 +113,7 @@ func TestAgentStreamEnds(t *testing.T) {
 					atApp <- tt.app(c)
 				}, app)
 				atClient := make(chan lastWords, 1)
-				c := f.dialWay(t, way, newUser(t).tls(appRoute("app")), "teleport-tcp")
+				c := f.dialAs(t, way, newUser(t).tls(appRoute("app")), "teleport-tcp")
 				go func() { atClient <- tt.client(t, c) }()
 				check(t, "client", waitFor(t, "the client's end", atClient), tt.atClient)
 				check(t, "app", waitFor(t, "the app's end", atApp), tt.atApp)

@@ -31,7 +31,7 @@ func TestCutClient(t *testing.T) {
 		read <- err
 	})}}})
 	cert := newUser(t).tls(appRoute("sink"))
-	for _, way := range []string{"direct", "upgraded"} {
+	for _, way := range []string{"direct", string(upgrade.Legacy)} {
 		t.Run(way, func(t *testing.T) {
 			f.t = t
 			c := f.dialAs(t, way, cert, "teleport-tcp")
@@ -44,14 +44,14 @@ func TestCutClient(t *testing.T) {
 	}
 }
 
-// dialAs is dial, where way is not "direct" by an upgrade.
+// dialAs is dial, where way is not "direct" by an upgrade of that method.
 func (f *fixture) dialAs(t testing.TB, way string, cert *tls.Certificate, alpn string) *tls.Conn {
 	t.Helper()
 	if way == "direct" {
 		return f.dial(cert, alpn)
 	}
 	target := upgrade.Target{Addr: f.addr, Roots: testAuthority().Web.Pool()}
-	outer, _, err := target.Connect(t.Context(), upgrade.ALPN, upgrade.Legacy)
+	outer, _, err := target.Connect(t.Context(), upgrade.ALPN, upgrade.Method(way))
 	if err != nil {
 		t.Fatal(err)
 	}
