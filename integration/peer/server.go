@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -170,14 +171,20 @@ func addresses(ports []int) ([]string, error) {
 	return addrs, nil
 }
 
+// givenPorts are those that FreePort has returned, or found to be taken.
+var givenPorts sync.Map
+
 // FreePort returns a loopback port that nobody listens on now, for programs
 // that cannot be handed a listener. It picks below the range from which the
 // kernel takes the ports of outgoing connections, so that only another server
-// can take it.
+// can take it; none is given out twice.
 func FreePort() (int, error) {
 	var err error
 	for range 100 {
 		port := 10000 + rand.IntN(22000)
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			continue // whoever has it may not listen yet
+		}
 		var ln net.Listener
 		if ln, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
 			return port, ln.Close()
