@@ -44,7 +44,7 @@ unit: ## unit tests only
 	PATH="$$PATH:$(PEERS)" $(GO) test $(RACE) -shuffle=on -timeout 10m $(UNIT)
 
 integration: ## tests of the built program against real servers only
-	$(GO) test -count=1 -shuffle=on -timeout 40m ./integration/...
+	$(GO) test -count=1 -shuffle=on -timeout 40m -p 1 ./integration/...
 
 lint: ## gofmt, vet, staticcheck, govulncheck, go.mod
 	@bad=$$(gofmt -l cmd internal integration); [ -z "$$bad" ] || { echo "gofmt: $$bad" >&2; exit 1; }
